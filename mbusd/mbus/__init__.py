@@ -1,0 +1,1 @@
+"""The protocol, pure: no clock, socket or logger below this line."""

@@ -1,0 +1,141 @@
+"""The nouns that the bus side and the sinks share. Nothing here knows M-Bus bytes or MQTT."""
+
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Literal
+
+Value = int | Decimal | str | date | datetime | None
+"""A measured number (exact), a text, a date, a moment; None = the meter says that it has no valid value."""
+
+Kind = Literal["number", "text", "bits", "date", "datetime"]
+Function = Literal["instantaneous", "maximum", "minimum", "error"]
+Effect = Literal["", "as_number", "as_date", "as_duration", "unit", "pulse", "profile", "manufacturer"]
+"""What a VIFE made of the quantity: a count, a moment or a duration of it, another unit, a pulse weight …"""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a meter is, from its header. `version`, `manufacturer` are missing in the fixed data structure."""
+
+    identification: str  # 8 digits
+    manufacturer: str  # three letters, or "0x1234"; "" where not sent
+    version: int | None
+    medium: int | None
+    medium_name: str  # "heat", "water" …
+    address: str  # the secondary address, 16 digits; wildcards where a part was not sent
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One value of a reading under its public key, in the unit that people use."""
+
+    key: str
+    quantity: str
+    kind: Kind
+    value: Value
+    unit: str | None  # "kWh", "m³", "°C" …
+    decimals: int | None  # what the record's own resolution has in `unit`; None where it has none
+    function: Function = "instantaneous"
+    storage: int = 0
+    tariff: int = 0
+    subunit: int = 0
+    modifiers: tuple[str, ...] = ()
+    effect: Effect = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """All measurements of one meter at one moment."""
+
+    meter: str
+    identity: Identity
+    taken_at: datetime  # aware, UTC
+    status: tuple[str, ...]  # the header's status byte in words, empty = all is well
+    measurements: tuple[Measurement, ...]
+    problems: tuple[str, ...] = ()  # what could not be decoded, for a person
+    telegrams: tuple[bytes, ...] = ()  # the frames it was made of
+
+
+@dataclass(frozen=True, slots=True)
+class MeterInfo:
+    """What there is to say of a meter besides its values."""
+
+    name: str
+    bus: str
+    address: str
+    interval: str
+    identity: Identity | None = None
+    last_read: datetime | None = None
+    failures: int = 0  # read-outs without an answer since the last good one
+    online: bool | None = None  # None: not asked yet
+    keys: tuple[tuple[str, str | None, str], ...] = ()  # key, unit, quantity
+
+
+@dataclass(frozen=True, slots=True)
+class BusStatistics:
+    """Counts since the start of the daemon; `utilisation` is the share of the time that the wire was in use."""
+
+    read_outs: int = 0
+    failures: int = 0
+    requests: int = 0
+    retries: int = 0
+    timeouts: int = 0
+    noise: int = 0
+    reopened: int = 0
+    utilisation: float = 0.0
+    overload: bool = False  # the schedule asks for more than the wire can carry
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingTaken:
+    reading: Reading
+
+
+@dataclass(frozen=True, slots=True)
+class MeterChanged:
+    """A meter was read, failed, went silent (`change` "silent") or came back ("back")."""
+
+    info: MeterInfo
+    change: Literal["", "found", "silent", "back"] = ""
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BusChanged:
+    bus: str
+    up: bool
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StatisticsTaken:
+    bus: str
+    statistics: BusStatistics
+
+
+Event = ReadingTaken | MeterChanged | BusChanged | StatisticsTaken
+
+
+@dataclass(frozen=True, slots=True)
+class ReadNow:
+    """Read one meter before anything that is scheduled."""
+
+    meter: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadAll:
+    """Read all meters once, before anything that is scheduled."""
+
+
+Command = ReadNow | ReadAll
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a command."""
+
+    error: str | None = None
+    readings: tuple[Reading, ...] = field(default=())
+    failed: dict[str, str] = field(default_factory=dict)  # meter → why
