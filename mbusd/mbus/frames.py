@@ -136,9 +136,9 @@ def _long_size(head: bytearray) -> int | None:
 class FrameReader:
     """Finds the frames in a stream that may be cut anywhere and may hold noise anywhere.
 
-    A frame is complete when its length says so; nothing waits for silence after it. Where bytes are no frame, the first is
-    dropped and the search begins again behind it. A single E5 has no checksum, so it counts only where nothing
-    unreadable stands directly before it.
+    A frame is complete when its length says so; nothing waits for silence after it. Where bytes are no frame, the
+    first is dropped and the search begins again behind it. A single E5 has no checksum, so it counts only where
+    nothing unreadable stands directly before it.
     """
 
     def __init__(self) -> None:
