@@ -10,6 +10,7 @@ Value = int | Decimal | str | date | datetime | None
 
 Kind = Literal["number", "text", "bits", "date", "datetime"]
 Function = Literal["instantaneous", "maximum", "minimum", "error"]
+Change = Literal["", "found", "silent", "back"]
 Effect = Literal["", "as_number", "as_date", "as_duration", "unit", "pulse", "profile", "manufacturer"]
 """What a VIFE made of the quantity: a count, a moment or a duration of it, another unit, a pulse weight …"""
 
@@ -97,7 +98,7 @@ class MeterChanged:
     """A meter was read, failed, went silent (`change` "silent") or came back ("back")."""
 
     info: MeterInfo
-    change: Literal["", "found", "silent", "back"] = ""
+    change: Change = ""
     why: str = ""
 
 

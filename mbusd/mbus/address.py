@@ -66,10 +66,12 @@ class SecondaryAddress:
         return cls((data[3::-1] + data[4:8]).hex().upper())
 
     def matches(self, other: "SecondaryAddress") -> bool:
-        """Whether a selection with this address would select a meter with that one."""
+        """Whether both can be addresses of one meter: a wildcard on either side fits anything."""
         identification = zip(self.digits[:8], other.digits[:8], strict=True)
         rest = ((self.digits[i : i + 2], other.digits[i : i + 2]) for i in range(8, 16, 2))
-        return all(a in ("F", b) for a, b in identification) and all(a in ("FF", b) for a, b in rest)
+        return all(a == b or "F" in (a, b) for a, b in identification) and all(
+            a == b or "FF" in (a, b) for a, b in rest
+        )
 
     def __str__(self) -> str:
         return self.digits[:8] if self.digits.endswith("FFFFFFFF") else self.digits

@@ -1,0 +1,38 @@
+"""run, check and schema: the commands that live on the configuration file."""
+
+import asyncio
+import logging
+import os
+import sys
+from pathlib import Path
+
+from mbusd import config
+from mbusd.app import serve
+
+_FOREIGN = ("asyncio", "paho")
+
+
+def run(path: Path) -> int:
+    """The daemon, until SIGTERM or SIGINT."""
+    settings = config.load(path, os.environ)
+    under_systemd = "JOURNAL_STREAM" in os.environ  # the journal knows the time
+    form = "%(levelname)s: %(message)s" if under_systemd else "%(asctime)s %(levelname)-7s %(message)s"
+    logging.basicConfig(level=settings.log_level.upper(), format=form, stream=sys.stderr)
+    for name in _FOREIGN:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    asyncio.run(serve(settings))
+    return 0
+
+
+def check(path: Path) -> int:
+    """Whether the file is right; ConfigError tells every problem."""
+    settings = config.load(path, os.environ)
+    meters = sum(len(bus.meters) for bus in settings.buses)
+    print(f"{path}: all right; {len(settings.buses)} bus(es), {meters} meter(s), broker {settings.mqtt.host}")
+    return 0
+
+
+def schema() -> int:
+    """The JSON Schema on stdout."""
+    print(config.schema())
+    return 0

@@ -1,0 +1,74 @@
+"""decode: telegrams in hex, from arguments or line by line from stdin, as tables, JSON, or explained byte by byte."""
+
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+
+from rich.console import Console
+
+from mbusd import exact_json
+from mbusd.commands.tables import header_line, record_table
+from mbusd.document import document, refusal
+from mbusd.exact_json import JsonValue
+from mbusd.explain import explain
+from mbusd.mbus.errors import DecodeError
+
+_BETWEEN = re.compile(r"[\s:,;_-]+|0[xX]")
+
+
+def run(words: Sequence[str], *, as_json: bool, explained: bool) -> int:
+    """Decode everything; 0, or without `as_json` 1 if any telegram was bad."""
+    console = Console(highlight=False, soft_wrap=True)
+    bad = 0
+    for text in _telegrams(words):
+        try:
+            data = _bytes(text)
+        except DecodeError as error:
+            said = refusal(error)
+        else:
+            said = document(data)
+            if explained:
+                _explain(data)
+        if as_json:
+            print(exact_json.dumps(said), flush=True)
+        elif not explained or not isinstance(said["frame"], dict):
+            _show(console, text, said)
+        bad += said["error"] is not None
+    return 0 if as_json or not bad else 1
+
+
+def _telegrams(words: Sequence[str]) -> Iterator[str]:
+    """A telegram an argument, or one in all where each argument is a byte; a line of stdin where there is none."""
+    if words and all(len(word) <= 2 for word in words):
+        words = ["".join(words)]
+    lines: Iterable[str] = chain(words) if words else sys.stdin
+    return (line.strip() for line in lines if line.strip())
+
+
+def _bytes(text: str) -> bytes:
+    digits = _BETWEEN.sub("", text)
+    try:
+        return bytes.fromhex(digits)
+    except ValueError:
+        wrong = next((i for i, digit in enumerate(digits) if digit not in "0123456789abcdefABCDEF"), None)
+        if wrong is None:
+            raise DecodeError("hex", f"{len(digits)} hex digits are no whole bytes", len(digits) // 2) from None
+        raise DecodeError("hex", f"'{digits[wrong]}' is no hex digit", wrong // 2) from None
+
+
+def _explain(data: bytes) -> None:
+    for offset, piece, words in explain(data):
+        print(f"{offset:4}  {piece.hex(' ').upper():<36} {words}")
+    print()
+
+
+def _show(console: Console, text: str, said: dict[str, JsonValue]) -> None:
+    error = said["error"]
+    if isinstance(error, dict):
+        where = "" if error["offset"] is None else f" at byte {error['offset']}"
+        sys.stderr.write(f"mbusd: {text[:60]}{'…' * (len(text) > 60)}: {error['message']}{where} ({error['code']})\n")
+    console.print(header_line(said))
+    records = said["records"]
+    if isinstance(records, list) and records:
+        console.print(record_table(records))

@@ -1,0 +1,55 @@
+"""simulate: a virtual bus of faithful meters, on TCP, on a pseudo terminal, or both."""
+
+import asyncio
+import signal
+import sys
+from datetime import datetime
+from pathlib import Path
+
+from mbusd.config import ConfigError, read_yaml
+from mbusd.mbus.address import PrimaryAddress
+from mbusd.meter_file import meters_from
+from mbusd.simulated_meters import household
+from mbusd.simulator import SimulatedBus, SimulatedMeter
+from mbusd.virtual_bus import Served, serve
+
+DEFAULT_TCP = ("127.0.0.1", 10001)
+
+
+async def run(tcp: tuple[str, int] | None, link: Path | None, file: Path | None, baudrate: int) -> int:
+    """Serve until SIGTERM or SIGINT. Raises ConfigError for a bad meter file."""
+    if tcp is None and link is None:
+        tcp = DEFAULT_TCP
+    began = datetime.now().astimezone().replace(tzinfo=None)  # meters' clocks know no zone
+    bus = SimulatedBus(household(began) if file is None else _meters(file), began)
+    task = asyncio.ensure_future(
+        serve(bus, tcp=tcp, link=link, baudrate=baudrate, ready=lambda served: _tell(served, link, bus.meters))
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    try:
+        await task
+    except asyncio.CancelledError:
+        return 0
+    except OSError as error:
+        print(f"mbusd: cannot serve: {error}", file=sys.stderr)
+    return 1
+
+
+def _meters(file: Path) -> list[SimulatedMeter]:
+    try:
+        return meters_from(read_yaml(file))
+    except ValueError as error:
+        raise ConfigError([f"{file}: {error}"]) from error
+
+
+def _tell(served: Served, link: Path | None, meters: list[SimulatedMeter]) -> None:
+    if served.tcp is not None:
+        host, port = served.tcp
+        print(f"bus on tcp://{f'[{host}]' if ':' in host else host}:{port}")
+    if link is not None:
+        print(f"bus on {link}")
+    for meter in meters:
+        primary = "" if meter.primary is None else f"primary {PrimaryAddress(meter.primary)}, "
+        print(f"  {meter.name}: {primary}secondary {meter.secondary.digits}")
+    sys.stdout.flush()

@@ -1,0 +1,45 @@
+"""JSON with exact decimals: 18.36 is written 18.36, and 0.0000001 without an exponent.
+
+The encoder of the standard library cannot write a Decimal as a number.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from math import isfinite
+from typing import TypeAlias
+
+JsonValue: TypeAlias = "str | int | float | Decimal | date | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
+
+
+def dumps(document: JsonValue) -> str:
+    """One line of JSON. Dates and moments become ISO 8601 text (UTC as `Z`). Raises ValueError for NaN and infinity."""
+    match document:
+        case None | bool() | str():
+            return json.dumps(document, ensure_ascii=False)
+        case int() | float() | Decimal():
+            return _number(document)
+        case date():
+            return f'"{_moment(document)}"'
+        case Mapping():
+            return "{" + ", ".join(f"{dumps(str(key))}: {dumps(value)}" for key, value in document.items()) + "}"
+        case Sequence():
+            return "[" + ", ".join(dumps(value) for value in document) + "]"
+
+
+def _number(value: float | Decimal) -> str:
+    if not (value.is_finite() if isinstance(value, Decimal) else isfinite(value)):
+        raise ValueError(f"{value} is no number that JSON can hold")
+    if not isinstance(value, Decimal):
+        return repr(value)
+    digits = format(value, "f")
+    if "." in digits:
+        digits = digits.rstrip("0").rstrip(".")
+    return "0" if digits == "-0" else digits
+
+
+def _moment(value: date) -> str:
+    if isinstance(value, datetime) and value.tzinfo is UTC:
+        return value.replace(tzinfo=None).isoformat() + "Z"
+    return value.isoformat()

@@ -1,0 +1,93 @@
+"""One request and its answer (EN 13757-2 cl. 5.7): what is said, what counts as an answer, how often it is repeated.
+
+A procedure of the master is a `Conversation`: a generator that yields requests and is sent what came back. Whoever
+drives it (the bus, a test with a list of replies) owns the clock; here is none.
+"""
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from mbusd.mbus.address import SELECTED, TEST
+from mbusd.mbus.errors import NoAnswer
+from mbusd.mbus.frames import RSP_UD, Ack, Frame, LongFrame, Nack, Noise, ShortFrame, encode
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Frame)
+
+ATTEMPTS = 3  # EN 13757-2: at most two repetitions
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Nothing came before the answer window closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the master says; whether an answer is due; and which transmission of the same frame it is (1, 2, 3)."""
+
+    frame: ShortFrame | LongFrame
+    attempt: int = 1
+    is_answered: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[F]):
+    """What answered, and how many transmissions it took."""
+
+    frame: F
+    attempts: int
+
+
+Reply = Frame | Noise | Silence
+Conversation = Generator[Request, Reply, T]
+Accept = Callable[[Reply, ShortFrame | LongFrame], F | None]
+"""Gives the reply back if it is a valid answer to the request, None if not."""
+
+
+def exchange(frame: ShortFrame | LongFrame, accept: Accept[F], attempts: int = ATTEMPTS) -> Conversation[Answer[F]]:
+    """Send a frame until its answer is accepted.
+
+    The only retry loop there is, and it repeats the very same frame, FCB included. Raises NoAnswer at its end.
+    """
+    reply: Reply = Silence()
+    for attempt in range(1, attempts + 1):
+        reply = yield Request(frame, attempt)
+        accepted = accept(reply, frame)
+        if accepted is not None:
+            return Answer(accepted, attempt)
+    raise NoAnswer(describe(reply))
+
+
+def acknowledgement(reply: Reply, _request: ShortFrame | LongFrame) -> Ack | None:
+    """E5 and nothing else. An A2 is no answer: the same frame, repeated, will tell."""
+    return reply if isinstance(reply, Ack) else None
+
+
+def data(reply: Reply, request: ShortFrame | LongFrame) -> LongFrame | None:
+    """RSP_UD from the meter that was asked, whatever its ACD and DFC.
+
+    An answer to 253 or 254 bears the meter's own address, so only a primary address can be compared. An E5 where data
+    are due says that there are none now, or is the late answer to something else: repeating will tell.
+    """
+    if not isinstance(reply, LongFrame) or reply.control & 0x4F != RSP_UD:
+        return None
+    return reply if request.address in (reply.address, SELECTED, TEST) else None
+
+
+def describe(reply: Reply) -> str:
+    """What a reply that was no answer was, in words for a log."""
+    match reply:
+        case Silence():
+            return "no answer"
+        case Noise(data):
+            return f"unreadable answer ({len(data)} bytes: {data[:16].hex(' ').upper()}{' …' * (len(data) > 16)})"
+        case Ack():
+            return "only E5 where data are due: the meter has none now"
+        case Nack():
+            return "the meter refuses (A2)"
+        case LongFrame(address=address):
+            return f"an answer that was not due, from address {address}"
+        case ShortFrame():
+            return f"a request of another master ({encode(reply).hex(' ').upper()})"

@@ -1,0 +1,171 @@
+"""Data bytes to values: integers, BCD, reals, dates, text (EN 13757-3 annex A, types A to J).
+
+Bytes are in the order of mode 1, low byte first. Numbers are exact. A function raises DecodeError where the meter says
+that it has no valid value, with a message for the record's `problem`.
+"""
+
+import math
+import struct
+from datetime import date, datetime, time
+from decimal import Context, Decimal
+from typing import NoReturn
+
+from mbusd.mbus.errors import DecodeError
+
+_EXACT = Context(prec=400)  # wider than any number that ten scaling VIFEs can make of a record
+
+_EVERY_YEAR = 127
+_EVERY_MONTH = 15
+_EVERY_HOUR = 31
+_EVERY_MINUTE = 63
+
+
+def _no_value(message: str) -> NoReturn:
+    raise DecodeError("no_value", message)
+
+
+def signed(raw: bytes) -> int:
+    """Type B: two's complement; the most negative number means "invalid"."""
+    value = int.from_bytes(raw, "little", signed=True)
+    if value == -1 << len(raw) * 8 - 1:
+        _no_value(f"{_hex(raw)} means that there is no valid value")
+    return value
+
+
+def unsigned(raw: bytes) -> int:
+    """Type C: all bits set means "invalid"."""
+    if raw.count(0xFF) == len(raw):
+        _no_value(f"{_hex(raw)} means that there is no valid value")
+    return int.from_bytes(raw, "little")
+
+
+def bits(raw: bytes) -> int:
+    """Type D: bit 0 is the low bit of the first byte."""
+    return int.from_bytes(raw, "little")
+
+
+def bcd(raw: bytes) -> int:
+    """Type A: two digits a byte, F in the first place is a minus sign; other letters mean "no value"."""
+    shown = _hex(raw)
+    return -int(_decimal(shown[1:])) if shown.startswith("F") else int(_decimal(shown))
+
+
+def digits(raw: bytes) -> int:
+    """BCD without a sign, as behind LVAR C0 to D9."""
+    return int(_decimal(_hex(raw)))
+
+
+def identifier(raw: bytes) -> str:
+    """BCD digits as they are printed on a meter, leading zeros included."""
+    return _decimal(_hex(raw))
+
+
+def _decimal(shown: str) -> str:
+    if not shown.isdecimal():
+        _no_value(f"the meter shows '{shown}' instead of decimal digits")
+    return shown
+
+
+def real(raw: bytes) -> Decimal:
+    """Type H: the shortest decimal that stands for this IEEE 754 single."""
+    number: float = struct.unpack("<f", raw)[0]
+    if not math.isfinite(number):
+        _no_value(f"the real {_hex(raw)} is not a number")
+    for places in range(1, 9):
+        shorter = f"{number:.{places}g}"
+        if _packs_to(float(shorter), raw):
+            return Decimal(shorter)
+    return Decimal(f"{number:.9g}")
+
+
+def _packs_to(number: float, raw: bytes) -> bool:
+    try:
+        return struct.pack("<f", number) == raw
+    except OverflowError:  # rounded up beyond the largest single
+        return False
+
+
+def scaled(number: int | Decimal, exponent: int, factor: Decimal | None, offset: Decimal | None) -> int | Decimal:
+    """`number` * `factor` * 10**`exponent` + `offset`: an int where integral, else a Decimal without trailing zeros."""
+    if isinstance(number, int) and exponent >= 0 and factor is None and offset is None:
+        power: int = 10**exponent
+        return number * power
+    value = _EXACT.scaleb(Decimal(number), exponent)
+    if factor is not None:
+        value = _EXACT.multiply(value, factor)
+    if offset is not None:
+        value = _EXACT.add(value, offset)
+    return int(value) if value == value.to_integral_value(context=_EXACT) else _EXACT.normalize(value)
+
+
+def text(raw: bytes) -> str | None:
+    """ISO 8859-1, last character first, padding cut off; None if there are control characters: it is no text then."""
+    letters = raw[::-1].decode("latin-1").strip("\0 \t\r\n")
+    return letters if all(letter.isprintable() for letter in letters) else None
+
+
+def date_g(raw: bytes) -> date:
+    """Type G: 2 bytes."""
+    low, high = raw
+    return _date(_century(_year(low, high), 0), high & 15, low & 31)
+
+
+def datetime_f(raw: bytes) -> datetime:
+    """Type F: 4 bytes; the time of the meter's clock, without a zone."""
+    minute, hour, day, month = raw
+    if minute & 0x80:
+        _no_value("the meter says that its time is invalid")
+    year = _century(_year(day, month), hour >> 5 & 3)
+    return datetime.combine(_date(year, month & 15, day & 31), _time(hour & 31, minute & 63, 0))
+
+
+def datetime_i(raw: bytes) -> datetime:
+    """Type I: 6 bytes; the time of the meter's clock, without a zone."""
+    second, minute, hour, day, month, _ = raw
+    if minute & 0x80:
+        _no_value("the meter says that its time is invalid")
+    year = _century(_year(day, month), 0)
+    return datetime.combine(_date(year, month & 15, day & 31), _time(hour & 31, minute & 63, second & 63))
+
+
+def time_j(raw: bytes) -> str:
+    """Type J: 3 bytes, a time of day as HH:MM:SS."""
+    second, minute, hour = raw
+    return _time(hour, minute, second).isoformat()
+
+
+def _year(low: int, high: int) -> int:
+    """Two digits: three bits above the day, four above the month."""
+    return high >> 4 << 3 | low >> 5
+
+
+def _century(year: int, hundreds: int) -> int:
+    """The full year; meters that know no centuries leave `hundreds` 0 and mean 1981 to 2080."""
+    if year == _EVERY_YEAR:
+        _no_value("a rule for every year, not a date")
+    if year > 99:
+        _no_value(f"there is no year {year} in a century")
+    return 2000 + year if hundreds == 0 and year <= 80 else 1900 + 100 * hundreds + year
+
+
+def _date(year: int, month: int, day: int) -> date:
+    if month == _EVERY_MONTH or (day == 0 and month != 0):
+        _no_value("a rule for every month or day, not a date")
+    try:
+        return date(year, month, day)
+    except ValueError:
+        _no_value(f"{year:04}-{month:02}-{day:02} is no date")
+
+
+def _time(hour: int, minute: int, second: int) -> time:
+    if hour == _EVERY_HOUR or _EVERY_MINUTE in (minute, second):
+        _no_value("a rule for every hour, minute or second, not a time")
+    try:
+        return time(hour, minute, second)
+    except ValueError:
+        _no_value(f"{hour:02}:{minute:02}:{second:02} is no time")
+
+
+def _hex(raw: bytes) -> str:
+    """The digits in the order in which a person reads them."""
+    return raw[::-1].hex().upper()

@@ -1,0 +1,257 @@
+"""Reads the meters of one bus: which is due, what to ask, what to do when it is silent.
+
+Requests of people come before the schedule; of the scheduled meters the one that has waited longest is next, so that
+none starves another.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, tzinfo
+
+from mbusd.bus import Bus
+from mbusd.mbus.errors import MBusError, Refused
+from mbusd.mbus.master import ReadOut, read_out
+from mbusd.model import (
+    BusChanged,
+    BusStatistics,
+    Change,
+    Event,
+    Identity,
+    MeterChanged,
+    MeterInfo,
+    Outcome,
+    Reading,
+    ReadingTaken,
+    StatisticsTaken,
+)
+from mbusd.normalise import reading
+from mbusd.schedule import Schedule
+from mbusd.settings import BusSettings, MeterSettings, zone_of
+from mbusd.transport import Port, TransportError
+
+log = logging.getLogger(__name__)
+
+STATISTICS_SECONDS = 60.0
+HEARTBEAT_SECONDS = 10.0
+TOO_MANY_READ_OUTS = 0x09  # application error: the battery's budget is used up
+
+Emit = Callable[[Event], None]
+
+
+@dataclass(slots=True)
+class _Meter:
+    """What is known of one meter."""
+
+    settings: MeterSettings
+    schedule: Schedule
+    zone: tzinfo
+    bus: str
+    identity: Identity | None = None
+    last_read: datetime | None = None
+    answers: bool | None = None  # None: not asked yet
+    keys: tuple[tuple[str, str | None, str], ...] = ()
+    waiting: list[asyncio.Future[Outcome]] = field(default_factory=list)
+
+    @property
+    def name(self) -> str | None:
+        """The configured name, else the secondary address as soon as it is known."""
+        return self.settings.name or (self.identity.address if self.identity else None)
+
+    @property
+    def label(self) -> str:
+        """What the log calls it."""
+        return self.name or f"{self.bus}/{self.settings.address}"
+
+    def info(self, *, bus_is_open: bool) -> MeterInfo:
+        interval = self.schedule.interval
+        return MeterInfo(
+            name=self.name or "",
+            bus=self.bus,
+            address=str(self.settings.address),
+            interval="manual" if interval is None else f"{interval:g}s",
+            identity=self.identity,
+            last_read=self.last_read,
+            failures=self.schedule.failures,
+            online=self.answers and bus_is_open,
+            keys=self.keys,
+        )
+
+
+class Poller:
+    """The life of one bus: opens it, reads its meters, tells `emit` what came of it."""
+
+    def __init__(self, settings: BusSettings, bus: Bus, emit: Emit, phases: random.Random | None = None) -> None:
+        self.name = settings.name
+        self._bus = bus
+        self._emit = emit
+        self._wake = asyncio.Event()
+        self._asked: list[_Meter] = []
+        self._down: str | None = "not open yet"
+        self._read_outs = 0
+        self._failures = 0
+        self._beat = time.monotonic()
+        phases = phases or random.Random()  # noqa: S311 - no secret, only not in step
+        self._meters = [self._meter(meter, settings, phases.random()) for meter in settings.meters]
+
+    @classmethod
+    def of(cls, settings: BusSettings, emit: Emit) -> "Poller":
+        """A poller with a bus of its own."""
+        bus = Bus(Port(settings.port, settings.baudrate), settings.timeout)
+        return cls(settings, bus, emit)
+
+    def _meter(self, meter: MeterSettings, bus: BusSettings, phase: float) -> _Meter:
+        interval = bus.interval if meter.interval is None else meter.interval
+        seconds = None if isinstance(interval, str) else interval
+        schedule = Schedule(seconds, time.monotonic(), phase, meter.offline_after)
+        return _Meter(meter, schedule, zone_of(meter), bus.name)
+
+    @property
+    def alive_at(self) -> float:
+        """When this poller last did anything, in seconds of the monotonic clock: food for a watchdog."""
+        return max(self._beat, self._bus.last_request_at)
+
+    def knows(self, name: str) -> bool:
+        """Whether a meter of this bus has that name."""
+        return any(name == meter.name for meter in self._meters)
+
+    async def run(self) -> None:
+        """Keep the bus open and read its meters, for ever."""
+        for meter in self._meters:
+            self._tell(meter)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._bus.keep_open(self._bus_changed), name=f"{self.name}: port")
+            group.create_task(self._poll(), name=f"{self.name}: poll")
+            group.create_task(self._report(), name=f"{self.name}: statistics")
+
+    async def read(self, name: str) -> Outcome:
+        """Read one meter before anything that is scheduled."""
+        wanted = [meter for meter in self._meters if meter.name == name]
+        return await self._ask_for(wanted[0]) if wanted else Outcome(error=f"there is no meter {name} on {self.name}")
+
+    async def read_all(self) -> Outcome:
+        """Read every meter once, before anything that is scheduled."""
+        outcomes = await asyncio.gather(*(self._ask_for(meter) for meter in self._meters))
+        readings = tuple(reading for outcome in outcomes for reading in outcome.readings)
+        return Outcome(readings=readings, failed={k: v for outcome in outcomes for k, v in outcome.failed.items()})
+
+    async def _ask_for(self, meter: _Meter) -> Outcome:
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        meter.waiting.append(future)
+        if meter not in self._asked:
+            self._asked.append(meter)
+        self._wake.set()
+        return await future
+
+    async def _poll(self) -> None:
+        while True:
+            self._beat = time.monotonic()
+            meter = self._next(self._beat)
+            if meter is not None:
+                await self._read(meter)
+                continue
+            pause = min((meter.schedule.due for meter in self._meters), default=float("inf")) - self._beat
+            pause = HEARTBEAT_SECONDS if self._down else min(max(pause, 0.0), HEARTBEAT_SECONDS)
+            try:
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+            self._wake.clear()
+
+    def _next(self, now: float) -> _Meter | None:
+        if self._asked:
+            return self._asked.pop(0)
+        if self._down is not None or not self._meters:
+            return None
+        first = min(self._meters, key=lambda meter: meter.schedule.due)
+        return first if first.schedule.due <= now else None
+
+    async def _read(self, meter: _Meter) -> None:
+        try:
+            result = await self._bus.run(read_out(meter.settings.address))
+        except TransportError as error:  # the wire's fault: the meter stays due
+            self._answer(meter, Outcome(error=str(error), failed={meter.label: str(error)}))
+            await asyncio.sleep(0)
+        except MBusError as error:
+            self._failed(meter, error)
+        else:
+            self._succeeded(meter, result)
+
+    def _succeeded(self, meter: _Meter, result: ReadOut) -> None:
+        taken_at = datetime.now(UTC)
+        was_silent = meter.answers is False
+        taken = reading(meter.name or "", result.telegrams, taken_at, meter.zone, meter.identity)
+        name = meter.settings.name or taken.identity.address
+        taken = replace(taken, meter=name, problems=(*taken.problems, *result.problems))
+        self._read_outs += 1
+        meter.schedule.succeeded(time.monotonic())
+        change: Change = "back" if was_silent else "found" if meter.identity is None else ""
+        self._recognise(meter, taken)
+        meter.last_read, meter.answers = taken_at, True
+        if change:
+            log.info("%s: %s", meter.label, "answers again" if was_silent else f"found, {_describe(taken.identity)}")
+        self._emit(MeterChanged(meter.info(bus_is_open=True), change))
+        self._emit(ReadingTaken(taken))
+        self._answer(meter, Outcome(readings=(taken,)))
+
+    def _recognise(self, meter: _Meter, taken: Reading) -> None:
+        if meter.identity is not None and meter.identity != taken.identity:
+            log.warning("%s: another meter answers here now: %s", meter.label, _describe(taken.identity))
+        if set(taken.problems) and meter.last_read is None:
+            log.info("%s: not everything could be decoded: %s", meter.label, "; ".join(taken.problems))
+        meter.identity = taken.identity
+        meter.keys = tuple((item.key, item.unit, item.quantity) for item in taken.measurements)
+
+    def _failed(self, meter: _Meter, error: MBusError) -> None:
+        self._failures += 1
+        now = time.monotonic()
+        if isinstance(error, Refused) and error.code == TOO_MANY_READ_OUTS:
+            meter.schedule.refused(now)
+        else:
+            meter.schedule.failed(now)
+        failures = meter.schedule.failures
+        goes_silent = failures == meter.settings.offline_after
+        if goes_silent:
+            meter.answers = False
+        level = logging.WARNING if goes_silent else logging.INFO if failures & failures - 1 == 0 else logging.DEBUG
+        log.log(level, "%s: read-out failed, %d in a row: %s", meter.label, failures, error)
+        info = meter.info(bus_is_open=self._down is None)
+        self._emit(MeterChanged(info, "silent" if goes_silent else "", str(error)))
+        self._answer(meter, Outcome(error=f"{meter.label}: {error}", failed={meter.label: str(error)}))
+
+    def _answer(self, meter: _Meter, outcome: Outcome) -> None:
+        waiting, meter.waiting = meter.waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(outcome)
+
+    def _tell(self, meter: _Meter) -> None:
+        self._emit(MeterChanged(meter.info(bus_is_open=self._down is None)))
+
+    def _bus_changed(self, up: bool, why: str) -> None:  # noqa: FBT001 - the shape of the bus's callback
+        self._down = None if up else why
+        log.log(logging.INFO if up else logging.WARNING, "bus %s: %s", self.name, "open" if up else f"away: {why}")
+        self._emit(BusChanged(self.name, up, why))
+        for meter in self._meters:
+            self._tell(meter)
+        self._wake.set()
+
+    async def _report(self) -> None:
+        while True:
+            self._emit(StatisticsTaken(self.name, self.statistics()))
+            await asyncio.sleep(STATISTICS_SECONDS)
+
+    def statistics(self) -> BusStatistics:
+        """Counts since the start; utilisation since the last call."""
+        now = time.monotonic()
+        overload = self._down is None and any(meter.schedule.lateness(now) > 1 for meter in self._meters)
+        return replace(self._bus.statistics(), read_outs=self._read_outs, failures=self._failures, overload=overload)
+
+
+def _describe(identity: Identity) -> str:
+    maker = identity.manufacturer or "unknown maker"
+    return f"{maker} {identity.identification}, {identity.medium_name} ({identity.address})"

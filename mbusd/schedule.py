@@ -1,0 +1,54 @@
+"""When a meter is due. Pure: whoever asks brings the time, in seconds of a clock that never jumps.
+
+A meter is read once at the start, then on a grid of its interval with a phase of its own, so that the meters of a
+house do not stand in a queue at every full hour.
+"""
+
+import math
+
+PATIENT_SECONDS = 3600.0  # a meter that stays silent is still asked this often, or every fourth interval
+LONGEST_PAUSE = 86400.0
+
+
+class Schedule:
+    """Due times of one meter. `interval` in seconds, None = only on request; `phase` 0..1 of the interval."""
+
+    def __init__(self, interval: float | None, start: float, phase: float, patience: int) -> None:
+        self.interval = interval
+        self.failures = 0
+        self.due = math.inf if interval is None else start
+        self._anchor = start + phase * (interval or 0.0)
+        self._patience = patience
+        self._stretch = 1.0  # what a meter that refuses to be read so often has made of the interval
+
+    def succeeded(self, now: float) -> None:
+        """The meter was read: next at its next place in the grid."""
+        self.failures = 0
+        self._next(now, self._stretch)
+
+    def failed(self, now: float) -> None:
+        """The meter did not answer: as usual at first, then ever more rarely, but never not at all."""
+        self.failures += 1
+        if self.interval is None:
+            return
+        most = max(4 * self.interval, PATIENT_SECONDS) / self.interval
+        doublings = min(max(0, self.failures - self._patience), 30)
+        self._next(now, max(self._stretch, min(2.0**doublings, most)))
+
+    def refused(self, now: float) -> None:
+        """The meter's read-out budget is used up (application error 09): half as often from now on, but once a day."""
+        self.failures += 1
+        if self.interval is None:
+            return
+        self._stretch = min(2 * self._stretch, max(1.0, LONGEST_PAUSE / self.interval))
+        self._next(now, self._stretch)
+
+    def lateness(self, now: float) -> float:
+        """How many intervals this meter is behind its schedule."""
+        return max(0.0, now - self.due) / self.interval if self.interval else 0.0
+
+    def _next(self, now: float, stretch: float) -> None:
+        if self.interval is None:
+            return
+        places = math.floor((now - self._anchor) / self.interval) + 1
+        self.due = self._anchor + max(0, places) * self.interval + (stretch - 1) * self.interval

@@ -1,0 +1,239 @@
+"""The shape of the configuration: every option with its default and what it may be.
+
+Handed out as arguments, part by part; there is no current configuration.
+"""
+
+import os
+import re
+from datetime import UTC, tzinfo
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    WithJsonSchema,
+    model_validator,
+)
+
+from mbusd.mbus.address import Address, PrimaryAddress, parse_address
+from mbusd.transport import check_port
+
+BAUDRATES = (300, 600, 1200, 2400, 4800, 9600, 19200, 38400)
+RESERVED_NAMES = ("bridge", "bus")  # topics of the daemon's own
+_UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?) *(s|m|min|h|d)?")
+
+
+def seconds(value: object) -> float:
+    """Seconds from `30s`, `5m`, `1h`, `1d` or a number. Raises ValueError."""
+    match = _DURATION.fullmatch(str(value).strip()) if isinstance(value, str | int | float) else None
+    if match is None or isinstance(value, bool):
+        raise ValueError(f"'{value}' is no duration: 30s, 5m, 1h, 1d or a number of seconds are")
+    return float(match[1]) * _UNITS[match[2] or "s"]
+
+
+def _interval(value: object) -> float | Literal["manual"]:
+    if value == "manual":
+        return "manual"
+    try:
+        number = seconds(value)
+    except ValueError as error:
+        raise ValueError(f"{error}; or 'manual'") from error
+    if not 1 <= number <= 366 * 86400:
+        raise ValueError(f"'{value}' is out of range: 1s to 366d")
+    return number
+
+
+def _address(value: object) -> Address:
+    if isinstance(value, int) and not isinstance(value, bool) and value > 250:
+        raise ValueError("a primary address is 0..250; put a secondary address in quotes, with its leading zeros")
+    if isinstance(value, PrimaryAddress):
+        return value
+    if not isinstance(value, str | int) or isinstance(value, bool):
+        raise ValueError("an address is 0..250, or 8 or 16 digits in quotes")  # noqa: TRY004 - pydantic wants ValueError
+    address = parse_address(value)
+    if not isinstance(address, PrimaryAddress) and not address.is_exact:
+        raise ValueError(f"'{value}' has wildcards in its identification: a meter that is read needs all 8 digits")
+    return address
+
+
+def _name(value: str) -> str:
+    if not value.strip() or any(sign in value for sign in "/+#") or not value.isprintable():
+        raise ValueError(f"'{value}' cannot be part of a topic: no / + # and no control characters")
+    return value
+
+
+def _topic(value: str) -> str:
+    if not value or any(sign in value for sign in "+#") or value.startswith("/") or value.endswith("/"):
+        raise ValueError(f"'{value}' is no topic to publish on: no + and #, no / at its ends")
+    return value
+
+
+def _baudrate(value: int) -> int:
+    if value not in BAUDRATES:
+        raise ValueError(f"{value} is no rate of the M-Bus: {', '.join(map(str, BAUDRATES))} are")
+    return value
+
+
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(f"'{value}' is no time zone of this machine; Europe/Berlin would be one") from error
+    return value
+
+
+def _tls(value: object) -> object:
+    return (
+        {True: {}, False: None, "true": {}, "false": None}.get(value, value) if isinstance(value, bool | str) else value
+    )
+
+
+def _allow_boolean(schema: dict[str, Any]) -> None:
+    schema["anyOf"] = [{"type": "boolean"}, *schema.get("anyOf", [])]
+
+
+_DURATION_SCHEMA = {"anyOf": [{"type": "string", "pattern": r"^\d+(\.\d+)? *(s|m|min|h|d)?$"}, {"type": "number"}]}
+Duration = Annotated[float, BeforeValidator(seconds), WithJsonSchema(_DURATION_SCHEMA)]
+Interval = Annotated[
+    float | Literal["manual"],
+    BeforeValidator(_interval),
+    WithJsonSchema({"anyOf": [*_DURATION_SCHEMA["anyOf"], {"const": "manual"}]}),
+]
+MeterAddress = Annotated[
+    Address,
+    BeforeValidator(_address),
+    PlainSerializer(str),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0, "maximum": 250},
+                {"type": "string", "pattern": r"^(\d{1,3}|[0-9A-Fa-f]{8}|[0-9A-Fa-f]{16})$"},
+            ]
+        }
+    ),
+]
+Name = Annotated[str, AfterValidator(_name)]
+Topic = Annotated[str, AfterValidator(_topic)]
+Zone = Annotated[str, AfterValidator(_zone)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, use_attribute_docstrings=True)
+
+
+class TlsSettings(_Section):
+    """TLS is verified, always."""
+
+    ca_file: Path | None = None
+    """Certificate of the authority that signed the broker's; default: the system's authorities."""
+    cert_file: Path | None = None
+    """Client certificate, where the broker asks for one."""
+    key_file: Path | None = None
+    """Key of the client certificate."""
+
+
+class MqttSettings(_Section):
+    host: str = "localhost"
+    """Name or address of the broker."""
+    port: int | None = Field(default=None, ge=1, le=65535)
+    """Default: 1883, with TLS 8883."""
+    username: str | None = None
+    password: SecretStr | None = None
+    """Better: password_file, or MBUSD_MQTT__PASSWORD in the environment."""
+    password_file: Path | None = None
+    """File whose first line is the password (systemd credentials, docker secrets)."""
+    tls: Annotated[TlsSettings | None, BeforeValidator(_tls), Field(json_schema_extra=_allow_boolean)] = None
+    """true, or a mapping with ca_file, cert_file, key_file."""
+    client_id: str | None = None
+    """Default: mbusd and a random tail."""
+    keepalive: int = Field(default=60, ge=5, le=65535)
+    """Seconds."""
+    qos: Literal[0, 1, 2] = 1
+    """Of readings; everything else is QoS 1."""
+    base_topic: Topic = "mbusd"
+    """One for each daemon on a broker."""
+    retain: bool = True
+    """Retain readings, so that whoever subscribes has them at once."""
+    only_on_change: bool = False
+    """Publish a value's own topic only when the value has changed."""
+    values: bool = True
+    """One topic a value besides the JSON of each meter."""
+    telegrams: bool = False
+    """The bytes of each read-out in hex, for bug reports."""
+
+    @model_validator(mode="after")
+    def _one_password(self) -> "MqttSettings":
+        if self.password is not None and self.password_file is not None:
+            raise ValueError("password and password_file exclude each other")
+        if self.username is None and (self.password is not None or self.password_file is not None):
+            raise ValueError("a password needs a username")
+        return self
+
+    def read_password(self) -> str | None:
+        """The password from wherever it stands. Raises OSError when its file cannot be read."""
+        if self.password_file is not None:
+            return self.password_file.read_text("utf-8").split("\n", 1)[0].rstrip("\r")
+        return None if self.password is None else self.password.get_secret_value()
+
+
+class HomeAssistantSettings(_Section):
+    enabled: bool = True
+    discovery_prefix: Topic = "homeassistant"
+    status_topic: Topic | None = None
+    """Where Home Assistant says that it has started; default: <discovery_prefix>/status."""
+
+
+class MeterSettings(_Section):
+    name: Name | None = None
+    """Part of the topics, name of the device; default: the secondary address."""
+    address: MeterAddress
+    """Primary address 0..250, or a secondary address of 8 or 16 digits in quotes."""
+    interval: Interval | None = None
+    """Default: the bus's."""
+    offline_after: int = Field(default=3, ge=1)
+    """Read-outs without an answer until the meter counts as offline."""
+    timezone: Zone | None = None
+    """Zone of the meter's clock; default: this machine's."""
+
+
+class BusSettings(_Section):
+    name: Name
+    port: Annotated[str, AfterValidator(check_port)]
+    """/dev/serial/by-id/usb-… or tcp://HOST:PORT of a transparent converter."""
+    baudrate: Annotated[int, AfterValidator(_baudrate)] = 2400
+    """Of the wire; with tcp:// it only computes the time-outs."""
+    timeout: Duration | None = None
+    """From the end of a request to the latest begin of the answer; default: the standard's 330 bits + 50 ms."""
+    interval: Interval = 3600.0
+    """Default for its meters. Battery meters pay for every read-out."""
+    meters: tuple[MeterSettings, ...] = ()
+
+
+class Settings(_Section):
+    """Configuration of mbusd."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    mqtt: MqttSettings = MqttSettings()
+    homeassistant: HomeAssistantSettings = HomeAssistantSettings()
+    buses: Annotated[tuple[BusSettings, ...], Field(json_schema_extra={"minItems": 1})]
+    """At least one: a name and a port."""
+
+
+def zone_of(meter: MeterSettings) -> tzinfo:
+    """The zone of the meter's clock: its own, else this machine's (TZ or /etc/localtime), else UTC."""
+    name = meter.timezone or os.environ.get("TZ", "").lstrip(":")
+    try:
+        if name:
+            return ZoneInfo(name)
+        with Path("/etc/localtime").open("rb") as file:
+            return ZoneInfo.from_file(file)
+    except (ZoneInfoNotFoundError, OSError, ValueError):
+        return UTC

@@ -1,0 +1,360 @@
+"""Virtual meters and the two wires between them, pure: a request goes in, what the wire carries back comes out.
+
+This is the slave's side of EN 13757-2 and -3 (FCB memory, selection, several telegrams), written apart from the
+master that it tests. The meters answer together, so searches collide here as they do in a cellar.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import Enum, auto
+from random import Random
+from typing import Literal
+
+from mbusd.mbus.address import BROADCAST, HIGHEST_PRIMARY, SELECTED, TEST, SecondaryAddress, manufacturer_code
+from mbusd.mbus.errors import DecodeError
+from mbusd.mbus.frames import (
+    FCB,
+    REQ_UD1,
+    REQ_UD2,
+    RSP_UD,
+    SND_NKE,
+    SND_UD,
+    Ack,
+    Frame,
+    LongFrame,
+    ShortFrame,
+    encode,
+    parse,
+)
+
+FCV = 0x10
+LARGEST_PAGE = 239  # bytes of records: L = 255 less C, A, CI, the long header and a DIF 1F
+
+_APPLICATION_RESET = 0x50
+_COMMAND = 0x51
+_LONG_HEADER = 0x72
+_MORE_FOLLOWS = b"\x1f"
+_CHARACTER = 11  # bits: start, 8 data, even parity, stop
+_BEGAN = datetime(2025, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Seconds since the start of the simulation, and what a meter's own clock shows then."""
+
+    seconds: float
+    clock: datetime
+
+
+FcbMemory = Literal["shared", "separate", "ignored"]
+"""One memory for all addresses, one more for FD, or none: then each REQ_UD2 brings the next telegram."""
+
+Pages = Callable[[Moment], Sequence[bytes]]
+"""The records of each telegram of one read-out, without header and without the DIF 1F between telegrams."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Bytes that a meter sends `delay` seconds after the shortest pause that it must keep (11 bit times)."""
+
+    data: bytes
+    delay: float
+
+
+class Fault(Enum):
+    """What becomes of one answer; a meter uses up its `faults` one per answer."""
+
+    NONE = auto()
+    DROP = auto()
+    GARBLE = auto()  # one bit is flipped
+    CUT = auto()  # the second half is missing
+    LATE = auto()  # it comes `late_by` seconds later
+    NOISE_BEFORE = auto()
+    NOISE_AFTER = auto()
+
+
+@dataclass(slots=True)
+class Behaviour:
+    """How a meter deviates from the rules; may be changed while it runs."""
+
+    deaf: bool = False
+    answers_nke: bool = True
+    endless: bool = False  # the last telegram too says that more follow
+    sleeps_after: float | None = None  # seconds without a request, then the next one only wakes the meter
+    late_by: float = 1.0  # seconds, see Fault.LATE
+    fcb: FcbMemory = "shared"
+
+
+@dataclass(slots=True)
+class SimulatedMeter:
+    """One slave: who it is, what it sends, and what it remembers between two requests.
+
+    `primary` None: it can be reached by its secondary address only. Raises ValueError where a telegram is too long.
+    """
+
+    secondary: SecondaryAddress
+    pages: Pages
+    primary: int | None = None
+    name: str = ""
+    fabrication: str | None = None  # 8 digits, for the enhanced selection
+    status: int = 0
+    delay: float = 0.02  # seconds, beyond the 11 bit times of the standard
+    behaviour: Behaviour = field(default_factory=Behaviour)
+    faults: deque[Fault] = field(default_factory=deque)
+    seed: int = 0
+    access_number: int = 1  # of the next telegram
+    selected: bool = False
+    clock_offset: timedelta = timedelta()
+    _fcb: dict[bool, int] = field(default_factory=dict, init=False)  # "is this the link of FD" → FCB of its last frame
+    _page: int | None = field(default=None, init=False)  # the telegram that was sent last
+    _snapshot: Sequence[bytes] = field(default=(), init=False)
+    _heard: float = field(default=float("-inf"), init=False)
+    _random: Random = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._random = Random(self.seed)  # noqa: S311 (spoils telegrams, keeps no secret)
+        pages = self.pages(Moment(0.0, _BEGAN))
+        longest = max((len(page) for page in pages), default=-1)
+        if not 0 <= longest <= LARGEST_PAGE:
+            raise ValueError(f"meter {self.name or self.secondary}: a telegram has 0..{LARGEST_PAGE} bytes of records")
+
+    def answer(self, request: Frame, moment: Moment) -> Answer | None:
+        """What the meter does on hearing a good frame, and what it says, if anything. Never raises."""
+        if not self._is_awake(moment.seconds):
+            return None
+        match request:
+            case LongFrame(control, address, 0x52, data) if address == SELECTED and _is(control, SND_UD):
+                reply = self._select(data)
+            case ShortFrame(control, address) if self._is_meant(address):
+                reply = self._answer_short(control, address, moment)
+            case LongFrame(control, address, ci, data) if self._is_meant(address) and _is(control, SND_UD):
+                reply = self._obey(request, ci, data, moment)
+            case _:
+                reply = None
+        if reply is None or (isinstance(request, ShortFrame | LongFrame) and request.address == BROADCAST):
+            return None
+        return self._spoil(encode(reply))
+
+    def _is_awake(self, seconds: float) -> bool:
+        pause = seconds - self._heard
+        self._heard = seconds
+        limit = self.behaviour.sleeps_after
+        return not self.behaviour.deaf and (limit is None or pause <= limit)
+
+    def _is_meant(self, address: int) -> bool:
+        if address == SELECTED:
+            return self.selected
+        return address in (self.primary, TEST, BROADCAST)
+
+    def _answer_short(self, control: int, address: int, moment: Moment) -> Frame | None:
+        if control == SND_NKE:
+            self._fcb.clear()
+            self._page = None
+            if address == SELECTED:
+                self.selected = False
+            return Ack() if self.behaviour.answers_nke else None
+        if address == BROADCAST:
+            return None
+        if _is(control, REQ_UD1):
+            return Ack()
+        if _is(control, REQ_UD2):
+            return self._send_telegram(control, address, moment)
+        return None
+
+    def _send_telegram(self, control: int, address: int, moment: Moment) -> Frame:
+        repeated = self._page is not None and control & FCV and not self._is_new(control, address)
+        if not repeated or self.behaviour.fcb == "ignored":
+            self._page = self._turned_page(control, address)
+            if self._page == 0:
+                self._snapshot = self.pages(Moment(moment.seconds, moment.clock + self.clock_offset))
+        self._remember(control, address)
+        page = self._page or 0
+        more = page < len(self._snapshot) - 1 or self.behaviour.endless
+        number, self.access_number = self.access_number, (self.access_number + 1) & 0xFF
+        header = self.secondary.to_bytes() + bytes([number, self.status, 0, 0])
+        records = self._snapshot[page] + (_MORE_FOLLOWS if more else b"")
+        own = SELECTED if self.primary is None else self.primary
+        return LongFrame(RSP_UD, own, _LONG_HEADER, header + records)
+
+    def _turned_page(self, control: int, address: int) -> int:
+        """The telegram that a request brings which is no repetition: the first, the next or (FCV 0) the same."""
+        if self._page is None:
+            return 0
+        if self.behaviour.fcb != "ignored":
+            if not control & FCV:
+                return self._page
+            if self._last(address) is None:
+                return 0
+        return (self._page + 1) % len(self._snapshot)
+
+    def _link(self, address: int) -> bool:
+        return address == SELECTED and self.behaviour.fcb == "separate"
+
+    def _last(self, address: int) -> int | None:
+        return self._fcb.get(self._link(address))
+
+    def _is_new(self, control: int, address: int) -> bool:
+        return bool(control & FCV) and control & FCB != self._last(address)
+
+    def _remember(self, control: int, address: int) -> None:
+        if control & FCV:
+            self._fcb[self._link(address)] = control & FCB
+
+    def _select(self, data: bytes) -> Frame | None:
+        self.selected = self._matches(data)
+        if not self.selected:
+            return None
+        self._fcb.pop(self._link(SELECTED), None)
+        return Ack()
+
+    def _matches(self, data: bytes) -> bool:
+        """Identification (nibbles) and the rest (bytes); behind it perhaps the fabrication number, `0C 78`."""
+        if len(data) < 8 or not SecondaryAddress.from_bytes(data[:8]).matches(self.secondary):
+            return False
+        tail = data[8:]
+        if not tail:
+            return True
+        if self.fabrication is None or len(tail) != 6 or tail[:2] != b"\x0c\x78":
+            return False
+        mask = tail[:1:-1].hex().upper()
+        return all(digit in ("F", own) for digit, own in zip(mask, self.fabrication, strict=True))
+
+    def _obey(self, request: LongFrame, ci: int, data: bytes, moment: Moment) -> Frame | None:
+        """A SND_UD: executed, or only acknowledged where the FCB says that it is a repetition."""
+        control, address = request.control, request.address
+        if ci not in (_APPLICATION_RESET, _COMMAND) or (ci == _COMMAND and not self._can(data)):
+            return None
+        if not control & FCV or self._is_new(control, address):
+            self._execute(ci, data, moment)
+        self._remember(control, address)
+        return Ack()
+
+    def _can(self, data: bytes) -> bool:
+        wants_address = data[:2] == b"\x01\x7a"
+        return not wants_address or (len(data) == 3 and data[2] <= HIGHEST_PRIMARY and self.primary is not None)
+
+    def _execute(self, ci: int, data: bytes, moment: Moment) -> None:
+        if ci == _APPLICATION_RESET:
+            self._page = None
+        elif data[:2] == b"\x01\x7a":
+            self.primary = data[2]
+        else:
+            shown = moment.clock + self.clock_offset
+            wanted = _clock(data, shown)
+            if wanted is not None:
+                self.clock_offset += wanted - shown
+
+    def _spoil(self, data: bytes) -> Answer | None:
+        delay = self.delay
+        match self.faults.popleft() if self.faults else Fault.NONE:
+            case Fault.NONE:
+                pass
+            case Fault.DROP:
+                return None
+            case Fault.GARBLE:
+                spoilt = bytearray(data)
+                spoilt[self._random.randrange(len(data))] ^= 1 << self._random.randrange(8)
+                data = bytes(spoilt)
+            case Fault.CUT:
+                data = data[: (len(data) + 1) // 2] if len(data) > 1 else b"\x00"
+            case Fault.LATE:
+                delay += self.behaviour.late_by
+            case Fault.NOISE_BEFORE:
+                data = self._random.randbytes(3) + data
+            case Fault.NOISE_AFTER:
+                data += self._random.randbytes(3)
+        return Answer(data, delay)
+
+
+def identity(identification: str, manufacturer: str, version: int, medium: int) -> SecondaryAddress:
+    """A meter's own secondary address: 8 digits, three letters, two bytes. Raises AddressError."""
+    maker = manufacturer_code(manufacturer).to_bytes(2, "little")
+    return SecondaryAddress(f"{identification}{maker.hex().upper()}{version:02X}{medium:02X}")
+
+
+def _is(control: int, function: int) -> bool:
+    """The C field means this function, whatever its FCB and FCV say."""
+    return control & ~(FCB | FCV) == function & ~(FCB | FCV)
+
+
+def _clock(data: bytes, shown: datetime) -> datetime | None:
+    """The time that a `04 6D`, `06 6D` or `02 6C` record sets (types F, I, G), None where it is none."""
+    head, body = data[:2], data[2:]
+    second, minute, hour = 0, shown.minute, shown.hour
+    if head == b"\x04\x6d" and len(body) == 4 and not body[0] & 0x80:
+        minute, hour, day = body[0] & 0x3F, body[1] & 0x1F, body[2:]
+    elif head == b"\x06\x6d" and len(body) == 6 and not body[1] & 0x80:
+        second, minute, hour, day = body[0] & 0x3F, body[1] & 0x3F, body[2] & 0x1F, body[3:5]
+    elif head == b"\x02\x6c" and len(body) == 2:
+        second, day = shown.second, body
+    else:
+        return None
+    year = day[0] >> 5 | (day[1] >> 4) << 3
+    if year > 99:
+        return None
+    try:
+        return datetime(2000 + year, day[1] & 0x0F, day[0] & 0x1F, hour, minute, second, tzinfo=shown.tzinfo)
+    except ValueError:
+        return None
+
+
+@dataclass(slots=True)
+class SimulatedBus:
+    """All meters on the two wires. `began` is what the meters' clocks show at second 0.
+
+    `echo`: the converter sends each request back. `split`: answers arrive in pieces of so many bytes, 0 = as they come.
+    """
+
+    meters: list[SimulatedMeter]
+    began: datetime = _BEGAN
+    echo: bool = False
+    split: int = 0
+    requests: int = 0  # good frames that were heard
+    early_requests: int = 0  # requests sent into an answer that was due or under way: a fault of the master
+
+    def answers(self, request: Frame, seconds: float) -> list[Answer]:
+        """What each meter says to one good frame that ended at `seconds` since the start."""
+        self.requests += 1
+        moment = Moment(seconds, self.began + timedelta(seconds=seconds))
+        answers = [meter.answer(request, moment) for meter in self.meters]
+        return [answer for answer in answers if answer is not None]
+
+    def answer(self, request: bytes, seconds: float = 0.0) -> bytes | None:
+        """The bytes that come back where all meters start to speak in the same bit; None for silence. Never raises."""
+        try:
+            frame = parse(request)
+        except DecodeError:
+            return None
+        return superpose((0, answer.data) for answer in self.answers(frame, seconds)) or None
+
+
+def superpose(answers: Iterable[tuple[int, bytes]]) -> bytes:
+    """What a receiver makes of answers that begin at these bit times: each 0 bit of any of them wins.
+
+    In step they come out as the AND of their bytes, and the longer one goes on alone (EN 13757-2 cl. 4: a space is
+    an added current). Out of step the start bits of one fall into the bytes of the other.
+    """
+    line = bytearray()
+    for offset, data in answers:
+        end = offset + _CHARACTER * len(data)
+        line.extend(b"\x01" * (end - len(line)))
+        for index, byte in enumerate(data):
+            start = offset + _CHARACTER * index
+            for bit, level in enumerate((0, *(byte >> n & 1 for n in range(8)), byte.bit_count() & 1)):
+                line[start + bit] &= level
+    return _received(line)
+
+
+def _received(line: bytearray) -> bytes:
+    """An asynchronous receiver: a start bit, 8 data bits; parity and framing errors pass unseen, as with termios."""
+    data = bytearray()
+    position = line.find(0)
+    while position >= 0:
+        bits = line[position + 1 : position + 9].ljust(8, b"\x01")
+        data.append(sum(level << n for n, level in enumerate(bits)))
+        stop = position + _CHARACTER - 1
+        mark = line.find(1, stop)
+        position = line.find(0, mark) if mark >= 0 else -1
+    return bytes(data)

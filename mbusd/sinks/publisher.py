@@ -1,0 +1,194 @@
+"""What the broker is told of an event, and what a message from it means. Pure: it connects to nothing.
+
+Remembers the keys of each meter, so that the JSON of a meter always carries every key that was announced: Home
+Assistant warns about each message that lacks one.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from mbusd.exact_json import JsonValue
+from mbusd.model import (
+    BusChanged,
+    Event,
+    MeterChanged,
+    MeterInfo,
+    Outcome,
+    Reading,
+    ReadingTaken,
+    StatisticsTaken,
+)
+from mbusd.settings import Settings
+from mbusd.sinks.announcements import Announcements
+from mbusd.sinks.homeassistant import Discovery, bridge_payload, meter_payload
+from mbusd.sinks.topics import ONLINE, Asked, Message, Topics
+
+URL = "https://github.com/mbusd/mbusd"
+
+
+class Publisher:
+    """Events in, messages out; messages in, requests out."""
+
+    def __init__(
+        self, settings: Settings, version: str, started: datetime, public_settings: Mapping[str, JsonValue]
+    ) -> None:
+        mqtt = settings.mqtt
+        self._settings = settings
+        self._topics = Topics(mqtt.base_topic, mqtt.retain, mqtt.qos, mqtt.values, mqtt.telegrams)
+        self._discovery = Discovery(mqtt.base_topic, settings.homeassistant.discovery_prefix, version, URL)
+        self._announcements = Announcements(self._discovery)
+        counts = {"buses": len(settings.buses), "meters": sum(len(bus.meters) for bus in settings.buses)}
+        self._info = self._topics.of_info(version, started, counts, public_settings)
+        self._meters: dict[tuple[str, str], MeterInfo] = {}  # by bus and address
+        self._seen: dict[str, Reading] = {}  # the last reading of each meter, with every measurement it ever had
+        self._shapes: dict[str, object] = {}
+        self._values: dict[str, str] = {}
+        self._has_learnt = False
+        self._has_cleared = False
+        self.meters_changed = False
+
+    @property
+    def will(self) -> Message:
+        """What the broker says when we are gone without a word."""
+        return self._topics.of_bridge(online=False)
+
+    @property
+    def subscriptions(self) -> tuple[str, ...]:
+        """Requests, and what Home Assistant and our earlier life have left at the broker."""
+        if not self._settings.homeassistant.enabled:
+            return self._topics.requests
+        return (*self._topics.requests, self._birth_topic, f"{self._discovery.discovery_prefix}/device/+/config")
+
+    @property
+    def _birth_topic(self) -> str:
+        home = self._settings.homeassistant
+        return home.status_topic or f"{home.discovery_prefix}/status"
+
+    def greeting(self) -> Iterator[Message]:
+        """What is said before anything has happened; the bridge first, since the meters' devices point to it."""
+        if self._settings.homeassistant.enabled:
+            payload = bridge_payload(self._discovery, [bus.name for bus in self._settings.buses])
+            yield from self._discover(self._announcements.update(self._discovery.bridge_topic, payload))
+        yield self._topics.of_bridge(online=True)
+        yield self._info
+        for bus in self._settings.buses:
+            yield self._topics.of_bus(bus.name, up=False)
+
+    def farewell(self) -> Iterator[Message]:
+        """What is said at a clean end: everything is offline."""
+        for info in self._meters.values():
+            if info.name:
+                yield self._topics.of_availability(replace(info, online=False))
+        for bus in self._settings.buses:
+            yield self._topics.of_bus(bus.name, up=False)
+        yield self._topics.of_bridge(online=False)
+
+    def take(self, event: Event) -> Iterator[Message]:
+        """The messages that an event makes."""
+        match event:
+            case ReadingTaken(reading):
+                yield from self._reading(reading)
+            case MeterChanged(info, change, why):
+                yield from self._meter(info, change, why)
+            case BusChanged(bus, up, why):
+                yield self._topics.of_bus(bus, up=up)
+                yield self._topics.of_event("bus_back" if up else "bus_lost", bus=bus, why=why)
+            case StatisticsTaken(bus, statistics):
+                yield self._topics.of_statistics(bus, statistics)
+
+    def meters(self) -> Iterator[Message]:
+        """The list of all meters, as it is now."""
+        self.meters_changed = False
+        yield self._topics.of_meters(self._meters.values())
+
+    def is_birth(self, topic: str, payload: str) -> bool:
+        """Home Assistant says that it has started."""
+        return self._settings.homeassistant.enabled and topic == self._birth_topic and payload == ONLINE
+
+    def learn(self, topic: str, payload: str) -> bool:
+        """Take note of a discovery message found at the broker; False if the message is something else."""
+        if not topic.startswith(f"{self._discovery.discovery_prefix}/device/"):
+            return False
+        self._announcements.learn(topic, payload)
+        if not payload:
+            self._shapes.clear()  # somebody deleted a device: it is announced again with its next reading
+        return True
+
+    def learnt(self) -> Iterator[Message]:
+        """The broker has told all that it had retained."""
+        self._has_learnt = True
+        yield from self._clear_leftovers()
+
+    def asked(self, topic: str, payload: str) -> Asked | None:
+        """The request in a message, None where it is none."""
+        return self._topics.asked(topic, payload)
+
+    def answer(self, asked: Asked, outcome: Outcome) -> Iterator[Message]:
+        """What is said to whoever asked."""
+        return self._topics.of_outcome(asked, outcome)
+
+    def _meter(self, info: MeterInfo, change: str, why: str) -> Iterator[Message]:
+        self._meters[info.bus, info.address] = info
+        self.meters_changed = True
+        if info.name:
+            yield self._topics.of_availability(info)
+        if change:
+            yield self._topics.of_event(f"meter_{change}", meter=info.name or info.address, bus=info.bus, why=why)
+        yield from self._clear_leftovers()
+
+    def _clear_leftovers(self) -> Iterator[Message]:
+        """Take back what was announced for meters that left the file.
+
+        Only when each meter of the file has answered or is known to be silent: until then a leftover may be the same
+        meter under its old name, whose history must not go.
+        """
+        unsettled = any(info.online is None and info.interval != "manual" for info in self._meters.values())
+        if self._has_cleared or not self._has_learnt or unsettled or not self._settings.homeassistant.enabled:
+            return
+        self._has_cleared = True
+        names = {info.name for info in self._meters.values()}
+        for topic in self._announcements.leftovers(names):
+            yield from self._discover(self._announcements.forget(topic))
+
+    def _reading(self, reading: Reading) -> Iterator[Message]:
+        before = self._seen.get(reading.meter)
+        if before is not None and before.identity != reading.identity:
+            yield from self._clear_values(before, reading)
+            before = None
+        measurements = {item.key: item for item in before.measurements} if before else {}
+        measurements |= {item.key: item for item in reading.measurements}
+        self._seen[reading.meter] = seen = replace(reading, measurements=tuple(measurements.values()))
+        if self._settings.homeassistant.enabled:
+            yield from self._announce(seen)
+        for message in self._topics.of_reading(reading, measurements):
+            if self._is_news(message):
+                yield message
+
+    def _clear_values(self, before: Reading, reading: Reading) -> Iterator[Message]:
+        """Another meter stands in this one's place: what only the old one had is no value any more."""
+        kept = {item.key for item in reading.measurements}
+        if self._settings.mqtt.values:
+            for item in before.measurements:
+                if item.key not in kept:
+                    yield self._topics.of_value(reading.meter, item.key, None)
+
+    def _is_news(self, message: Message) -> bool:
+        if not self._settings.mqtt.only_on_change or message.topic.count("/") < self._topics.base.count("/") + 2:
+            return True
+        known = self._values.get(message.topic)
+        self._values[message.topic] = message.payload
+        return known != message.payload
+
+    def _announce(self, seen: Reading) -> Iterator[Message]:
+        shape = (seen.identity, [(item.key, item.unit, item.kind, item.decimals) for item in seen.measurements])
+        if self._shapes.get(seen.meter) == shape:
+            return
+        self._shapes[seen.meter] = shape
+        bus = next((info.bus for info in self._meters.values() if info.name == seen.meter), "")
+        topic = self._discovery.meter_topic(seen.identity, seen.meter)
+        yield from self._discover(self._announcements.update(topic, meter_payload(self._discovery, seen, bus)))
+
+    def _discover(self, messages: list[tuple[str, str]]) -> Iterator[Message]:
+        for topic, payload in messages:
+            yield Message(topic, payload, is_unique=True)

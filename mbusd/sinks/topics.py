@@ -1,0 +1,216 @@
+"""The MQTT contract on one page: which event becomes which topics and payloads, and what may be asked for. Pure."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from mbusd import exact_json
+from mbusd.exact_json import JsonValue
+from mbusd.model import (
+    BusStatistics,
+    Command,
+    Identity,
+    MeterInfo,
+    Outcome,
+    ReadAll,
+    Reading,
+    ReadNow,
+    Value,
+)
+
+ONLINE = "online"
+OFFLINE = "offline"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What goes to the broker."""
+
+    topic: str
+    payload: str
+    retain: bool = True
+    qos: int = 1
+    is_unique: bool = False  # a later message on the same topic does not stand in for this one
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that came by MQTT: a command, or why it is none; and where the answer goes, if anywhere."""
+
+    command: Command | None
+    error: str | None = None
+    response_topic: str | None = None
+    transaction: JsonValue = None
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """All topics below one base topic."""
+
+    base: str = "mbusd"
+    retain: bool = True  # of readings
+    qos: int = 1  # of readings
+    values: bool = True
+    telegrams: bool = False
+
+    @property
+    def bridge_state(self) -> str:
+        return f"{self.base}/bridge/state"
+
+    @property
+    def requests(self) -> tuple[str, ...]:
+        """What to subscribe to."""
+        return (f"{self.base}/bridge/request/+", f"{self.base}/+/get")
+
+    def meter(self, name: str) -> str:
+        return f"{self.base}/{name}"
+
+    def availability(self, name: str) -> str:
+        return f"{self.base}/{name}/availability"
+
+    def bus_state(self, bus: str) -> str:
+        return f"{self.base}/bus/{bus}/state"
+
+    def of_bridge(self, *, online: bool) -> Message:
+        return Message(self.bridge_state, ONLINE if online else OFFLINE)
+
+    def of_bus(self, bus: str, *, up: bool) -> Message:
+        return Message(self.bus_state(bus), ONLINE if up else OFFLINE)
+
+    def of_statistics(self, bus: str, statistics: BusStatistics) -> Message:
+        """Counts by name; `utilisation` in percent of the time."""
+        numbers = {name: getattr(statistics, name) for name in BusStatistics.__slots__}
+        numbers["utilisation"] = round(100 * statistics.utilisation, 1)
+        return Message(f"{self.base}/bus/{bus}/statistics", json.dumps(numbers))
+
+    def of_reading(self, reading: Reading, keys: Iterable[str]) -> Iterator[Message]:
+        """One JSON document, one topic a value; every key of `keys` is in the document, null where it was not sent."""
+        yield self._of_meter(self.meter(reading.meter), exact_json.dumps(_document(reading, keys)))
+        if self.values:
+            for item in reading.measurements:
+                yield self.of_value(reading.meter, item.key, item.value)
+        if self.telegrams:
+            payload = " ".join(telegram.hex().upper() for telegram in reading.telegrams)
+            yield Message(f"{self.base}/{reading.meter}/telegram", payload, retain=False)
+
+    def of_value(self, meter: str, key: str, value: Value) -> Message:
+        """The value alone; an empty payload, which clears the topic, where the meter has none."""
+        return self._of_meter(f"{self.base}/{meter}/{key}", "" if value is None else plain(value))
+
+    def _of_meter(self, topic: str, payload: str) -> Message:
+        return Message(topic, payload, self.retain, self.qos)
+
+    def of_availability(self, info: MeterInfo) -> Message:
+        return Message(self.availability(info.name), ONLINE if info.online else OFFLINE)
+
+    def of_meters(self, meters: Iterable[MeterInfo]) -> Message:
+        """The list of all meters with what there is to say of them."""
+        return Message(f"{self.base}/bridge/meters", exact_json.dumps([_meter(info) for info in meters]))
+
+    def of_info(
+        self, version: str, started: datetime, counts: Mapping[str, int], settings: Mapping[str, JsonValue]
+    ) -> Message:
+        """Version, start, counts and settings, which must hold no secret."""
+        document: dict[str, JsonValue] = {
+            "version": version,
+            "started": _utc(started),
+            "counts": dict(counts),
+            "config": dict(settings),
+        }
+        return Message(f"{self.base}/bridge/info", exact_json.dumps(document))
+
+    def of_event(self, kind: str, **details: str | None) -> Message:
+        """Something that happened once: not retained."""
+        document = {"event": kind} | {name: value for name, value in details.items() if value}
+        payload = json.dumps(document, ensure_ascii=False)
+        return Message(f"{self.base}/bridge/event", payload, retain=False, is_unique=True)
+
+    def asked(self, topic: str, payload: str) -> Asked | None:
+        """The command in a message, None where the topic is no request."""
+        words = topic.removeprefix(f"{self.base}/").split("/")
+        if len(words) == 2 and words[1] == "get":
+            return Asked(ReadNow(words[0]))
+        if len(words) == 3 and words[:2] == ["bridge", "request"]:
+            response = f"{self.base}/bridge/response/{words[2]}"
+            return replace(_request(words[2], payload), response_topic=response)
+        return None
+
+    def of_outcome(self, asked: Asked, outcome: Outcome) -> Iterator[Message]:
+        """The answer to a request, for those who want one."""
+        if asked.response_topic is None:
+            return
+        document: dict[str, JsonValue] = {"status": "ok"}
+        if outcome.error:
+            document = {"status": "error", "error": outcome.error}
+        elif isinstance(asked.command, ReadNow):
+            document["data"] = {"meter": asked.command.meter, "reading": _document(outcome.readings[0])}
+        else:
+            readings: dict[str, JsonValue] = {reading.meter: _document(reading) for reading in outcome.readings}
+            document["data"] = {"readings": readings, "failed": dict(outcome.failed)}
+        if asked.transaction is not None:
+            document["transaction"] = asked.transaction
+        yield Message(asked.response_topic, exact_json.dumps(document), retain=False, is_unique=True)
+
+
+def plain(value: Value) -> str:
+    """A value as the plain text of its own topic."""
+    return value if isinstance(value, str) else exact_json.dumps(value).strip('"')
+
+
+def _request(command: str, payload: str) -> Asked:
+    try:
+        document = json.loads(payload) if payload.strip() else {}
+    except ValueError:
+        document = payload.strip()  # a bare word is a meter's name
+    if isinstance(document, str | int):
+        document = {"meter": str(document)}
+    if not isinstance(document, dict):
+        return Asked(None, "the payload is a JSON object or the name of a meter")
+    transaction = document.get("transaction")
+    match command, document.get("meter"):
+        case "read", str(meter):
+            return Asked(ReadNow(meter), transaction=transaction)
+        case "read", _:
+            return Asked(None, 'read needs the name of a meter: {"meter": "…"}', transaction=transaction)
+        case "read_all", _:
+            return Asked(ReadAll(), transaction=transaction)
+        case _:
+            return Asked(None, f"there is no request '{command}'; there are read and read_all", transaction=transaction)
+
+
+def _document(reading: Reading, keys: Iterable[str] = ()) -> dict[str, JsonValue]:
+    values: dict[str, JsonValue] = {item.key: item.value for item in reading.measurements}
+    return {"time": _utc(reading.taken_at), "status": list(reading.status), **dict.fromkeys(keys), **values}
+
+
+def _meter(info: MeterInfo) -> dict[str, JsonValue]:
+    keys: list[JsonValue] = [
+        {"key": key, "unit": unit, "name": key.replace("_", " ").capitalize(), "quantity": quantity}
+        for key, unit, quantity in info.keys
+    ]
+    return {
+        "name": info.name or None,
+        "bus": info.bus,
+        "address": info.address,
+        "identity": None if info.identity is None else _identity(info.identity),
+        "keys": keys,
+        "interval": info.interval,
+        "last_read": None if info.last_read is None else _utc(info.last_read),
+        "failures": info.failures,
+    }
+
+
+def _identity(identity: Identity) -> dict[str, JsonValue]:
+    return {
+        "id": identity.identification,
+        "manufacturer": identity.manufacturer or None,
+        "version": identity.version,
+        "medium": identity.medium,
+        "medium_name": identity.medium_name,
+        "address": identity.address,
+    }
+
+
+def _utc(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,24 @@
+"""Tells systemd how the daemon is (sd_notify(3)): ready, alive, stopping. Without systemd nothing happens."""
+
+import contextlib
+import os
+import socket
+
+
+def notify(state: str) -> None:
+    """Send one state line, `READY=1`, `WATCHDOG=1`, `STOPPING=1` or `STATUS=…`."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):  # abstract namespace
+        address = "\0" + address[1:]
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.sendto(state.encode(), address)
+
+
+def watchdog_seconds() -> float | None:
+    """How often systemd wants to hear WATCHDOG=1, at least; None where it does not."""
+    microseconds = os.environ.get("WATCHDOG_USEC", "")
+    if not microseconds.isdigit() or os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return None
+    return int(microseconds) / 1e6

@@ -1,0 +1,142 @@
+"""Opens the port of a level converter: a serial device with 8E1, or a TCP socket to a transparent converter.
+
+The only file that knows pyserial-asyncio. A new transport is one function here and one entry in `_OPENERS`.
+"""
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import stat
+import termios
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import serial
+import serial_asyncio
+
+PTY_MAJORS = range(136, 144)  # Linux: the slave sides of pseudo terminals
+CONNECT_SECONDS = 10.0
+
+ProtocolFactory = Callable[[], asyncio.Protocol]
+
+
+class TransportError(Exception):
+    """A port that cannot be opened, or that is lost; the message names the port, the reason and what to look at."""
+
+    def __init__(self, port: str, why: str) -> None:
+        super().__init__(f"{port}: {why}")
+        self.port = port
+        self.why = why
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """Where a bus hangs: `/dev/ttyUSB0` or `tcp://host:port`, and the rate of its wire in Bd."""
+
+    name: str
+    baudrate: int = 2400
+
+    @property
+    def scheme(self) -> str:
+        """`serial`, `tcp`, or what else was written before `://`."""
+        return urlsplit(self.name).scheme if "://" in self.name else "serial"
+
+    @property
+    def slack_seconds(self) -> float:
+        """What the way to the converter may add to an answer: USB latency timers, gateways that collect bytes."""
+        return 0.4 if self.scheme == "tcp" else 0.1
+
+
+def check_port(name: str) -> str:
+    """The name, if it can be the name of a port. Raises ValueError saying what can."""
+    port = Port(name)
+    if port.scheme not in _OPENERS:
+        raise ValueError(f"'{name}': {port.scheme}:// is not known; use /dev/… for a serial device or tcp://HOST:PORT")
+    if port.scheme == "tcp":
+        _host_and_port(name)
+    if not name or name.isspace():
+        raise ValueError("a port is /dev/… for a serial device or tcp://HOST:PORT")
+    return name
+
+
+async def open_port(port: Port, protocol: ProtocolFactory) -> asyncio.Transport:
+    """Open the port and connect a new protocol to it. Raises TransportError."""
+    return await _OPENERS[port.scheme](port, protocol)
+
+
+async def _open_serial(port: Port, protocol: ProtocolFactory) -> asyncio.Transport:
+    try:
+        device = await asyncio.to_thread(_open_device, port)
+    except (serial.SerialException, OSError, ValueError) as error:
+        raise TransportError(port.name, _serial_trouble(port, error)) from error
+    with contextlib.suppress(ValueError, OSError, NotImplementedError):
+        device.set_low_latency_mode(True)  # drivers that have no such mode refuse it; nothing is lost
+    transport, _ = await serial_asyncio.connection_for_serial(asyncio.get_running_loop(), protocol, device)
+    return transport  # type: ignore[no-any-return]  # pyserial-asyncio has no types
+
+
+def _open_device(port: Port) -> serial.Serial:
+    """8E1, exclusively. A pseudo terminal has no parity and refuses 8E1 with EINVAL: it is taken as it is."""
+    parity = serial.PARITY_NONE if _is_pty(port.name) else serial.PARITY_EVEN
+    try:
+        return serial.Serial(port.name, port.baudrate, parity=parity, exclusive=True)
+    except termios.error as error:
+        raise OSError(*error.args) from error
+
+
+def _is_pty(name: str) -> bool:
+    try:
+        status = os.stat(name)  # noqa: PTH116 - device numbers are os.stat's business
+    except OSError:
+        return False
+    return stat.S_ISCHR(status.st_mode) and os.major(status.st_rdev) in PTY_MAJORS
+
+
+def _serial_trouble(port: Port, error: Exception) -> str:
+    number = getattr(error, "errno", None)
+    match number:
+        case errno.ENOENT:
+            return "there is no such device; is the converter plugged in? (ls -l /dev/serial/by-id)"
+        case errno.EACCES:
+            return "permission denied; the user must be in the group of the device (usually dialout)"
+        case errno.EBUSY | errno.EAGAIN:
+            return "another program has this port open"
+        case errno.EINVAL:
+            return f"the device refuses {port.baudrate} Bd 8E1"
+        case _:
+            return str(error)
+
+
+async def _open_tcp(port: Port, protocol: ProtocolFactory) -> asyncio.Transport:
+    host, number = _host_and_port(port.name)
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            transport, _ = await asyncio.get_running_loop().create_connection(protocol, host, number)
+    except TimeoutError as error:
+        raise TransportError(port.name, f"no connection within {CONNECT_SECONDS:.0f} s") from error
+    except OSError as error:
+        raise TransportError(port.name, error.strerror or str(error)) from error
+    wire: socket.socket = transport.get_extra_info("socket")
+    wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or a retry is glued to the request before it
+    wire.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    return transport
+
+
+def _host_and_port(name: str) -> tuple[str, int]:
+    parts = urlsplit(name)
+    try:
+        number = parts.port
+    except ValueError:
+        number = None
+    if not parts.hostname or not number or parts.path not in ("", "/"):
+        raise ValueError(f"'{name}' is not tcp://HOST:PORT (an IPv6 address in brackets: tcp://[::1]:10001)")
+    return parts.hostname, number
+
+
+_OPENERS: dict[str, Callable[[Port, ProtocolFactory], Awaitable[asyncio.Transport]]] = {
+    "serial": _open_serial,
+    "tcp": _open_tcp,
+}

@@ -1,0 +1,314 @@
+"""The pace of the wire on an injected clock, and round trips over real sockets and a real pseudo-terminal."""
+
+import asyncio
+import os
+import tty
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from mbusd.mbus.frames import LongFrame, ShortFrame, encode, parse
+from mbusd.meter_file import meter_from
+from mbusd.simulator import Fault, SimulatedBus, SimulatedMeter
+from mbusd.virtual_bus import Served, Wire, opened, serve
+
+E5 = b"\xe5"
+NKE = bytes.fromhex("10 40 05 45 16")
+REQUEST = bytes.fromhex("10 7B 05 80 16")
+BIT = 1 / 2400
+CHARACTER = 11 * BIT
+ASKED = 5 * CHARACTER  # when a short frame that was sent at 0 has arrived at the meters
+BEGINS = ASKED + 11 * BIT + 0.02  # when a meter of the usual delay begins to answer
+
+
+def meter(address: int = 5, **more: object) -> SimulatedMeter:
+    entry: dict[str, object] = {
+        "address": address,
+        "identification": f"{address:08}",
+        "manufacturer": "KAM",
+        "medium": 4,
+        "records": ["04 06 0A 00 00 00"],
+    }
+    return meter_from(entry | more)
+
+
+def heard(wire: Wire, until: float) -> list[tuple[float, bytes]]:
+    """What arrives at the master and when, waking up whenever the wire says so."""
+    arrivals: list[tuple[float, bytes]] = []
+    while (due := wire.next_event()) is not None and due <= until:
+        data = wire.advance(due)
+        if data:
+            arrivals.append((due, data))
+    return arrivals
+
+
+def everything(wire: Wire, until: float = 60.0) -> bytes:
+    return b"".join(data for _, data in heard(wire, until))
+
+
+def test_an_answer_begins_after_the_request_and_the_delay_and_comes_byte_by_byte() -> None:
+    wire = Wire(SimulatedBus([meter()]), 2400)
+    wire.send(REQUEST, 0.0)
+    arrivals = heard(wire, 10.0)
+    assert [len(data) for _, data in arrivals] == [1] * 27
+    for index, (at, _) in enumerate(arrivals):
+        assert at == pytest.approx(BEGINS + (index + 1) * CHARACTER)
+    assert isinstance(parse(b"".join(data for _, data in arrivals)), LongFrame)
+    assert wire.next_event() is None
+
+
+@pytest.mark.parametrize("baudrate", [300, 2400, 9600, 38400])
+@pytest.mark.parametrize("delay", [0.0, 0.02, 0.05])
+def test_the_answer_begins_within_the_window_of_the_standard(baudrate: int, delay: float) -> None:
+    wire = Wire(SimulatedBus([meter(delay=delay)]), baudrate)
+    wire.send(NKE, 100.0)
+    ((at, data),) = heard(wire, 200.0)
+    assert data == E5
+    bit = 1 / baudrate
+    begins = at - 11 * bit - (100.0 + 55 * bit)
+    assert 11 * bit - 1e-9 <= begins <= 330 * bit + 0.05
+
+
+def test_a_request_that_arrives_in_pieces_counts_from_its_last_byte() -> None:
+    wire = Wire(SimulatedBus([meter()]), 2400)
+    wire.send(NKE[:2], 0.0)
+    wire.advance(0.012)
+    wire.send(NKE[2:], 0.012)  # 7 bit times after the second byte
+    ((at, data),) = heard(wire, 10.0)
+    assert data == E5
+    assert at == pytest.approx(0.012 + 3 * CHARACTER + 11 * BIT + 0.02 + CHARACTER)
+
+
+def test_a_pause_of_33_bits_inside_a_request_ends_it_and_lets_the_meters_listen_anew() -> None:
+    wire = Wire(SimulatedBus([meter()]), 2400)
+    wire.send(NKE[:3], 0.0)
+    wire.advance(3 * CHARACTER)
+    wire.send(NKE[3:], 3 * CHARACTER + 34 * BIT)
+    assert everything(wire) == b""
+    wire.send(NKE, 10.0)
+    assert everything(wire) == E5
+
+
+@pytest.mark.parametrize("rubbish", ["55", "10 40 05 46 16", "68 FF FF 68 53", "E5 00 10"])
+def test_after_rubbish_the_meters_are_deaf_until_the_line_was_idle(rubbish: str) -> None:
+    wire = Wire(SimulatedBus([meter()]), 2400)
+    wire.send(bytes.fromhex(rubbish) + NKE, 0.0)
+    assert everything(wire, 5.0) == b""
+    wire.send(NKE, 5.0)
+    assert everything(wire) == E5
+
+
+def test_a_request_into_an_answer_is_counted_and_spoils_the_rest() -> None:
+    bus = SimulatedBus([meter()])
+    wire = Wire(bus, 2400)
+    wire.send(REQUEST, 0.0)
+    first = everything(wire, BEGINS + 10.5 * CHARACTER)
+    assert len(first) == 10
+    wire.send(NKE, BEGINS + 10.5 * CHARACTER)
+    rest = everything(wire)
+    assert rest == bytes(17)  # and the request itself was heard by nobody
+    assert bus.early_requests == 1
+    wire.send(NKE, 30.0)
+    assert everything(wire) == E5
+    assert bus.early_requests == 1
+
+
+def test_a_repetition_without_waiting_for_the_window_is_early_too() -> None:
+    bus = SimulatedBus([meter()])
+    wire = Wire(bus, 2400)
+    wire.send(NKE + NKE, 0.0)
+    assert everything(wire) == b"\x00"
+    assert bus.early_requests == 1
+
+
+def test_a_request_right_after_an_answer_is_in_order() -> None:
+    bus = SimulatedBus([meter()])
+    wire = Wire(bus, 300)
+    wire.send(NKE, 0.0)
+    ((at, _),) = heard(wire, 10.0)
+    wire.send(REQUEST, at)
+    assert len(everything(wire)) == 27
+    assert bus.early_requests == 0
+
+
+def test_answers_that_begin_together_collide_bit_by_bit() -> None:
+    wire = Wire(SimulatedBus([meter(5), meter(6, records=["04 06 0A 00 00 00", "01 13 00"])]), 2400)
+    wire.send(encode(ShortFrame(0x40, 0xFE)), 0.0)
+    assert everything(wire) == E5
+    wire.send(encode(ShortFrame(0x7B, 0xFE)), 10.0)
+    collision = everything(wire)
+    assert len(collision) == 30
+    assert collision[1] == 0x15 & 0x18
+    assert collision[5] == 5 & 6
+
+
+def test_answers_of_different_delays_are_garbage_or_follow_each_other() -> None:
+    close = Wire(SimulatedBus([meter(5), meter(6, delay=0.022)]), 2400)
+    close.send(encode(ShortFrame(0x40, 0xFE)), 0.0)
+    assert everything(close) not in (E5, E5 + E5, b"")
+    far = Wire(SimulatedBus([meter(5), meter(6, delay=0.06)]), 2400)
+    far.send(encode(ShortFrame(0x40, 0xFE)), 0.0)
+    assert everything(far) == E5 + E5
+
+
+def test_a_late_answer_falls_into_the_next_exchange() -> None:
+    bus = SimulatedBus([meter(5, faults=["late"], late_by=0.5), meter(6)])
+    wire = Wire(bus, 2400)
+    wire.send(NKE, 0.0)
+    assert everything(wire, 0.45) == b""
+    wire.send(encode(ShortFrame(0x7B, 6)), 0.46)
+    arrivals = heard(wire, 10.0)
+    assert arrivals[0] == (pytest.approx(BEGINS + 0.5 + CHARACTER), arrivals[0][1])
+    assert sorted(b"".join(data for _, data in arrivals))[-1] == 0xE5
+    assert len(arrivals) == 28
+    assert bus.early_requests == 0  # the master had waited long enough
+
+
+def test_echo_and_split_delivery() -> None:
+    bus = SimulatedBus([meter()], echo=True)
+    wire = Wire(bus, 2400)
+    wire.send(NKE, 0.0)
+    arrivals = heard(wire, 10.0)
+    assert b"".join(data for _, data in arrivals) == NKE + E5
+    assert arrivals[0][0] == pytest.approx(CHARACTER)
+    bus.echo, bus.split = False, 4
+    unpaced = Wire(bus, 0)
+    unpaced.send(REQUEST, 0.0)
+    assert [len(data) for _, data in heard(unpaced, 10.0)] == [4, 4, 4, 4, 4, 4, 3]
+
+
+def test_without_pacing_answers_come_at_once_but_late_ones_stay_late() -> None:
+    one = meter(late_by=0.5)
+    wire = Wire(SimulatedBus([one]), 0)
+    wire.send(NKE, 7.0)
+    assert wire.advance(7.0) == E5
+    one.faults.append(Fault.LATE)
+    wire.send(NKE, 8.0)
+    assert wire.advance(8.0) == b""
+    ((at, data),) = heard(wire, 60.0)
+    assert (at, data) == (pytest.approx(8.52), E5)
+
+
+# ---------------------------------------------------------------------------------- real sockets and terminals
+
+
+async def ask(served: Served, request: bytes, size: int) -> bytes:
+    assert served.tcp is not None
+    reader, writer = await asyncio.open_connection(*served.tcp)
+    try:
+        writer.write(request)
+        return await asyncio.wait_for(reader.readexactly(size), 5)
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_round_trip_over_tcp() -> None:
+    bus = SimulatedBus([meter()])
+    async with opened(bus, tcp=("127.0.0.1", 0), baudrate=0) as served:
+        assert await ask(served, NKE, 1) == E5
+        assert isinstance(parse(await ask(served, REQUEST, 27)), LongFrame)
+    assert bus.requests == 2
+
+
+async def test_all_tcp_clients_hang_on_the_same_wire() -> None:
+    async with opened(SimulatedBus([meter()]), tcp=("127.0.0.1", 0), baudrate=0) as served:
+        assert served.tcp is not None
+        reader, writer = await asyncio.open_connection(*served.tcp)
+        assert await ask(served, NKE, 1) == E5
+        assert await asyncio.wait_for(reader.readexactly(1), 5) == E5
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_the_real_pace_over_tcp() -> None:
+    loop = asyncio.get_running_loop()
+    async with opened(SimulatedBus([meter()]), tcp=("127.0.0.1", 0), baudrate=9600) as served:
+        began = loop.time()
+        await ask(served, REQUEST, 27)
+        assert loop.time() - began >= (5 + 1 + 27) * 11 / 9600 + 0.02
+
+
+async def test_a_faster_clock_makes_a_faster_wire() -> None:
+    loop = asyncio.get_running_loop()
+    async with opened(SimulatedBus([meter()]), tcp=("127.0.0.1", 0), baudrate=300, speed=100) as served:
+        began = loop.time()
+        await ask(served, REQUEST, 27)
+        assert 0.01 < loop.time() - began < 1.2  # 1.23 s at the pace of 300 Bd
+
+
+async def test_clients_are_sent_away_at_the_end() -> None:
+    async with opened(SimulatedBus([meter()]), tcp=("127.0.0.1", 0), baudrate=0) as served:
+        assert served.tcp is not None
+        reader, writer = await asyncio.open_connection(*served.tcp)
+        writer.write(NKE)
+        assert await asyncio.wait_for(reader.readexactly(1), 5) == E5
+    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        await asyncio.wait_for(reader.readexactly(1), 5)
+    writer.close()
+    with pytest.raises(ConnectionError):
+        await asyncio.open_connection(*served.tcp)
+
+
+@contextmanager
+def terminal(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDWR | os.O_NOCTTY)
+    try:
+        tty.setraw(descriptor)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def ask_terminal(path: Path, request: bytes, size: int) -> bytes:
+    with terminal(path) as descriptor:
+        os.write(descriptor, request)
+        answer = b""
+        while len(answer) < size:
+            answer += os.read(descriptor, size)
+        return answer
+
+
+async def test_a_round_trip_over_the_pseudo_terminal(tmp_path: Path) -> None:
+    link = tmp_path / "port"
+    link.symlink_to("/nowhere/stale")
+    async with opened(SimulatedBus([meter()]), link=link, baudrate=0) as served:
+        assert served.tcp is None
+        assert str(link.readlink()) == served.device
+        for _ in range(2):  # a client that left does not take the line with it
+            answer = await asyncio.wait_for(asyncio.to_thread(ask_terminal, link, REQUEST, 27), 5)
+            assert isinstance(parse(answer), LongFrame)
+    assert not link.is_symlink()
+
+
+async def test_a_file_in_the_place_of_the_link_stays(tmp_path: Path) -> None:
+    precious = tmp_path / "port"
+    precious.write_text("mine")
+    with pytest.raises(FileExistsError, match="is no symbolic link"):
+        async with opened(SimulatedBus([]), link=precious):
+            pass
+    assert precious.read_text() == "mine"
+
+
+async def test_serve_tells_where_and_cleans_up_when_cancelled(tmp_path: Path) -> None:
+    link = tmp_path / "port"
+    told: asyncio.Future[Served] = asyncio.get_running_loop().create_future()
+    task = asyncio.create_task(
+        serve(SimulatedBus([meter()]), tcp=("127.0.0.1", 0), link=link, baudrate=0, ready=told.set_result)
+    )
+    served = await asyncio.wait_for(told, 5)
+    assert await ask(served, NKE, 1) == E5
+    assert link.is_symlink()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not link.is_symlink()
+
+
+async def test_a_port_that_is_taken_is_an_error() -> None:
+    async with opened(SimulatedBus([]), tcp=("127.0.0.1", 0)) as served:
+        assert served.tcp is not None
+        with pytest.raises(OSError, match="address already in use"):
+            await serve(SimulatedBus([]), tcp=served.tcp)
