@@ -48,7 +48,7 @@ class HeatCircuit:
 def household(began: datetime, seed: int = 0) -> list[SimulatedMeter]:
     """The built-in set: what a house may have. `began` is the local time at the start.
 
-    One meter has no primary address; two have the same identification; one is new from the factory (address 0).
+    One meter has no primary address; one is new from the factory (address 0); one needs three telegrams.
     """
     since_midnight = (began.hour * 60 + began.minute) * 60.0 + began.second
     chance = Random(seed)  # noqa: S311 (the habits of a family, no secret)
@@ -219,7 +219,7 @@ _BURNER_OF_DAY = (*_BURNER, 0.3, 0.25, 0.25, 0.3, 0.4, 0.5, 0.55, 0.5, 0.4, 0.3,
 
 
 def _gas(began: datetime, since_midnight: float, chance: Random) -> SimulatedMeter:
-    """Has the water meter's identification, from another maker: an address of 8 digits means both."""
+    """Shares its first two digits with the water meter: a search by wildcards collides and has to go deeper."""
     flow = Profile(_bursts(chance, _BURNER_OF_DAY, 700, 1900), start=since_midnight)  # l/h
     telegram = (
         record("0C 78", 77012058),
@@ -230,7 +230,7 @@ def _gas(began: datetime, since_midnight: float, chance: Random) -> SimulatedMet
         clock_record("04 6D"),
     )
     return SimulatedMeter(
-        identity("21436587", "ELS", 0x21, 0x03), pages(telegram), primary=3, name="gas", fabrication="77012058"
+        identity("21850344", "ELS", 0x21, 0x03), pages(telegram), primary=3, name="gas", fabrication="77012058"
     )
 
 

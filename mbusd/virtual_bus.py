@@ -30,15 +30,22 @@ _SHORTEST_SLEEP = 0.001  # seconds; at high rates several bytes are handed over 
 _LARGEST_BACKLOG = 65536  # bytes that wait for the slow wire, or for a client that does not read
 
 
-@dataclass(slots=True)
-class _Transmission:
-    """Bytes of the meters, and when each has wholly arrived at the master."""
+@dataclass(frozen=True, slots=True)
+class _Signal:
+    """What one meter puts on the wire from `start` on."""
 
     start: float
-    end: float
+    data: bytes
+    regular: bool  # within the window of the standard
+
+
+@dataclass(slots=True)
+class _Transmission:
+    """What the master receives of the signals, and when each byte has wholly arrived."""
+
     due: list[float]
     data: bytearray
-    regular: bool  # within the window of the standard
+    regular: bool
     sent: int = 0
 
 
@@ -97,7 +104,7 @@ class Wire:
         self._heard_until = end
         if self._bus.echo:
             self._echo.append((end, byte))
-        disturbed = [one for one in self._transmissions if one.regular and one.end > start]
+        disturbed = [one for one in self._transmissions if one.regular and one.due[-1] > start]
         if disturbed:
             self._disturb(disturbed, start)
             return
@@ -118,37 +125,43 @@ class Wire:
                     transmission.data[index] = 0
 
     def _let_answer(self, request: Frame, end: float) -> None:
-        answers = sorted(
-            ((self._start(answer.delay, end), answer.data) for answer in self._bus.answers(request, end)),
-            key=lambda answer: answer[0],
-        )
-        together: list[tuple[float, bytes]] = []
-        for start, data in answers:
-            if together and start > max(self._end(*one) for one in together):
-                self._transmit(together, end)
+        """Put the meters' answers on the wire; those that overlap, also with a late one, become one jumble."""
+        signals = [self._rest(transmission) for transmission in self._transmissions]
+        for answer in self._bus.answers(request, end):
+            start = self._start(answer.delay, end)
+            signals.append(_Signal(start, answer.data, regular=start - end <= self._window))
+        self._transmissions = []
+        together: list[_Signal] = []
+        for signal in sorted(signals, key=lambda signal: signal.start):
+            if together and signal.start > max(self._end(one) for one in together):
+                self._transmissions.append(self._transmission(together))
                 together = []
-            together.append((start, data))
+            together.append(signal)
         if together:
-            self._transmit(together, end)
+            self._transmissions.append(self._transmission(together))
 
     def _start(self, delay: float, end: float) -> float:
         if not self._bit:
             return end if delay <= self._window else end + delay
         return end + SHORTEST_PAUSE * self._bit + delay
 
-    def _end(self, start: float, data: bytes) -> float:
-        return start + CHARACTER * self._bit * len(data)
+    def _end(self, signal: _Signal) -> float:
+        return signal.start + CHARACTER * self._bit * len(signal.data)
 
-    def _transmit(self, answers: list[tuple[float, bytes]], asked: float) -> None:
-        start = answers[0][0]
-        offsets = ((round((begin - start) / self._bit) if self._bit else 0, data) for begin, data in answers)
-        data = bytearray(superpose(offsets))
+    def _rest(self, transmission: _Transmission) -> _Signal:
+        sent = transmission.sent
+        start = transmission.due[sent] - CHARACTER * self._bit
+        return _Signal(start, bytes(transmission.data[sent:]), transmission.regular)
+
+    def _transmission(self, signals: list[_Signal]) -> _Transmission:
+        start = signals[0].start
+        offsets = [round((signal.start - start) / self._bit) if self._bit else 0 for signal in signals]
+        data = superpose(zip(offsets, (signal.data for signal in signals), strict=True))
         split = self._bus.split or len(data)
         due = [
             start + CHARACTER * self._bit * (index + 1) + _PIECE_PAUSE * (index // split) for index in range(len(data))
         ]
-        regular = start - asked <= self._window
-        self._transmissions.append(_Transmission(start, due[-1], due, data, regular))
+        return _Transmission(due, bytearray(data), any(signal.regular for signal in signals))
 
 
 class _Port(Protocol):

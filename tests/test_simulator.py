@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from mbusd.mbus.errors import DecodeError
 from mbusd.mbus.frames import LongFrame, Noise, ShortFrame, encode, parse
 from mbusd.meter_file import meter_from, meters_from
 from mbusd.simulated_meters import household
@@ -265,7 +266,7 @@ def test_a_wildcard_selection_of_two_meters_looks_fine_until_they_send_data() ->
     assert collision is not None
     alone = [SimulatedBus([one]).answer(short(UD2_7B, SELECTED)) for one in (meter(), meter())]
     assert alone == [None, None]
-    with pytest.raises(Exception, match="checksum"):
+    with pytest.raises(DecodeError, match="checksum"):
         parse(collision)
     assert bus.answer(select("78 56 34 12 2D 2C FF FF")) == E5
     assert page(bus.answer(short(UD2_7B, SELECTED))) == "0"
@@ -400,8 +401,11 @@ def test_the_house_is_reachable_as_promised() -> None:
     bus = SimulatedBus(meters, began=BEGAN)
     assert [address for address in range(251) if bus.answer(short(NKE, address))] == [0, 3, 5, 12, 68]
     water = next(one for one in meters if one.name == "water")
-    gas = next(one for one in meters if one.name == "gas")
-    assert water.secondary.identification == gas.secondary.identification
+    assert bus.answer(select("FF FF FF 21 FF FF FF FF")) == E5
+    collision = bus.answer(short(UD2_7B, SELECTED))
+    assert collision is not None
+    with pytest.raises(DecodeError):
+        parse(collision)
     assert bus.answer(select(water.secondary.to_bytes().hex())) == E5
     answer = bus.answer(short(UD2_7B, SELECTED))
     assert answer is not None

@@ -1,6 +1,7 @@
 """read: one complete read-out of one meter, all its telegrams merged."""
 
 import asyncio
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -12,6 +13,7 @@ from mbusd.commands.tables import reading_table
 from mbusd.document import merged
 from mbusd.exact_json import JsonValue
 from mbusd.mbus.address import Address
+from mbusd.mbus.errors import MBusError, NoAnswer
 from mbusd.mbus.master import ReadOut, read_out
 from mbusd.normalise import reading
 from mbusd.transport import Port
@@ -29,8 +31,17 @@ class Question:
 
 
 async def run(question: Question, *, as_json: bool) -> int:
-    """Read and print. Raises MBusError, TransportError."""
-    result = await _read(question)
+    """Read and print; 1 where the meter gave nothing. Raises TransportError."""
+    try:
+        result = await _read(question)
+    except MBusError as error:
+        print(f"mbusd: {question.port}: address {question.address} at {question.baudrate} Bd: {error}", file=sys.stderr)
+        if isinstance(error, NoAnswer):
+            print(
+                "       is the address right, the meter powered and its rate the same? (-v shows every frame)",
+                file=sys.stderr,
+            )
+        return 1
     taken = reading(str(question.address), result.telegrams, datetime.now(UTC))
     if as_json:
         document: dict[str, JsonValue] = {

@@ -70,7 +70,10 @@ class Broker:
         """Queue all that is retained once more, in the order in which it was first said, before what waits already."""
         waiting = self._outbox
         self._outbox = {(topic, 0): message for topic, message in self._retained.items()}
-        self._outbox |= {key: message for key, message in waiting.items() if key not in self._outbox}
+        said = set(map(id, self._outbox.values()))
+        self._outbox |= {
+            key: message for key, message in waiting.items() if key not in self._outbox and id(message) not in said
+        }
         self._news.set()
 
     async def run(self, last_words: Callable[[], Iterable[Message]]) -> NoReturn:
