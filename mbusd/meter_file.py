@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from math import isfinite, pi, sin
+from math import pi, sin
 from typing import get_args
 
 from mbusd.mbus.address import HIGHEST_PRIMARY
@@ -15,6 +15,7 @@ from mbusd.mbus.errors import AddressError
 from mbusd.simulated_values import DAY, HOUR, Raw, Record, clock_record, counter, fits, pages, record
 from mbusd.simulator import Behaviour, Fault, FcbMemory, Moment, SimulatedMeter, identity
 
+_LARGEST = 1e24  # beyond what any DIF carries, and safe to calculate with
 _IDENTITY_KEYS = ("name", "address", "identification", "manufacturer", "version", "medium", "fabrication_number")
 _BEHAVIOUR_KEYS = ("deaf", "answers_nke", "endless", "sleeps_after", "late_by", "fcb", "faults", "seed", "delay")
 _METER_KEYS = frozenset((*_IDENTITY_KEYS, *_BEHAVIOUR_KEYS, "status", "records", "telegrams"))
@@ -63,8 +64,8 @@ class _Fields:
 
     def number(self, key: str, default: float | None = None) -> int | float:
         value = self._given(key, "a number", default)
-        if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value):
-            raise self._wrong(key, "a number", value)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) <= _LARGEST:
+            raise self._wrong(key, f"a number (up to {_LARGEST:g})", value)
         return value
 
     def seconds(self, key: str, default: float | None = None) -> float:

@@ -6,14 +6,16 @@ master: a request must not run into an answer, and after an error the line must 
 
 import asyncio
 import os
+import select
 import socket
+import termios
 import time
 import tty
 from bisect import bisect_right
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -27,6 +29,7 @@ UNPACED_IDLE = 0.05  # seconds that do the same where bytes take no time
 
 _PIECE_PAUSE = 0.005  # seconds between the pieces of a split answer
 _SHORTEST_SLEEP = 0.001  # seconds; at high rates several bytes are handed over at once, as USB chips do
+_LOOK = 0.02  # seconds between two looks whether somebody has opened the pseudo-terminal
 _LARGEST_BACKLOG = 65536  # bytes that wait for the slow wire, or for a client that does not read
 
 
@@ -296,46 +299,77 @@ async def _tcp_port(line: _Line, host: str, port: int) -> AsyncIterator[tuple[st
         await server.wait_closed()
 
 
-@dataclass(slots=True)
 class _Terminal:
-    """The converter's end of a pseudo-terminal."""
+    """The converter's end of a pseudo-terminal; its client may come and go.
 
-    descriptor: int
-    line: _Line
-    size: int = field(default=4096, init=False)
+    As on a real port, nobody finds what was said on the wire before he opened it.
+    """
 
-    def read(self) -> None:
-        self.line.receive(os.read(self.descriptor, self.size))
+    def __init__(self, line: _Line) -> None:
+        self._line = line
+        self._loop = asyncio.get_running_loop()
+        self._ours, theirs = os.openpty()
+        tty.setraw(theirs)
+        self.device = os.ttyname(theirs)
+        os.close(theirs)
+        os.set_blocking(self._ours, False)
+        self._state = select.poll()
+        self._state.register(self._ours, select.POLLIN)
+        line.ports.append(self)
+        self._timer = self._loop.call_soon(self._look)
+
+    def close(self) -> None:
+        self._timer.cancel()
+        self._loop.remove_reader(self._ours)
+        self._line.ports.remove(self)
+        os.close(self._ours)
 
     def write(self, data: bytes) -> None:
+        if not self._flags() & select.POLLHUP:
+            with suppress(BlockingIOError):  # nobody reads: a wire keeps nothing
+                os.write(self._ours, data)
+
+    def _flags(self) -> int:
+        return next((flags for _, flags in self._state.poll(0)), 0)
+
+    def _look(self) -> None:
+        """Wait for a client: Linux tells only by the absence of a hang-up."""
+        flags = self._flags()
+        if flags & select.POLLIN or not flags & select.POLLHUP:
+            self._loop.add_reader(self._ours, self._read)
+        else:
+            self._timer = self._loop.call_later(_LOOK, self._look)
+
+    def _read(self) -> None:
         try:
-            os.write(self.descriptor, data)
+            data = os.read(self._ours, 4096)
         except BlockingIOError:
-            return  # nobody reads: a wire does not keep what nobody hears
+            return
+        except OSError:  # the client has left
+            self._loop.remove_reader(self._ours)
+            self._forget_unread()
+            self._look()
+            return
+        self._line.receive(data)
+
+    def _forget_unread(self) -> None:
+        theirs = os.open(self.device, os.O_RDWR | os.O_NOCTTY)
+        termios.tcflush(theirs, termios.TCIFLUSH)
+        os.close(theirs)
 
 
 @contextmanager
 def _pseudo_terminal(line: _Line, link: Path) -> Iterator[str]:
-    ours, theirs = os.openpty()  # `theirs` stays open: else a client that leaves would hang the line up
-    loop = asyncio.get_running_loop()
+    terminal = _Terminal(line)
     try:
-        tty.setraw(theirs)
-        os.set_blocking(ours, False)
-        device = os.ttyname(theirs)
-        _point(link, device)
-        terminal = _Terminal(ours, line)
-        line.ports.append(terminal)
-        loop.add_reader(ours, terminal.read)
+        _point(link, terminal.device)
         try:
-            yield device
+            yield terminal.device
         finally:
-            loop.remove_reader(ours)
-            line.ports.remove(terminal)
-            if link.is_symlink() and str(link.readlink()) == device:
+            if link.is_symlink() and str(link.readlink()) == terminal.device:
                 link.unlink()
     finally:
-        os.close(ours)
-        os.close(theirs)
+        terminal.close()
 
 
 def _point(link: Path, device: str) -> None:

@@ -5,12 +5,15 @@ import os
 import tty
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from mbusd.mbus.frames import LongFrame, ShortFrame, encode, parse
 from mbusd.meter_file import meter_from
+from mbusd.simulated_meters import household
 from mbusd.simulator import Fault, SimulatedBus, SimulatedMeter
 from mbusd.virtual_bus import Served, Wire, opened, serve
 
@@ -171,6 +174,24 @@ def test_a_late_answer_falls_into_the_next_exchange(*, late_by: float, intact: b
     assert bus.early_requests == 0  # the master had waited long enough
 
 
+@pytest.mark.parametrize("baudrate", [0, 2400])
+def test_whatever_the_master_sends_the_meters_listen_again_after_a_pause(baudrate: int) -> None:
+    chance = Random(5)  # noqa: S311 (noise, no secret)
+    bus = SimulatedBus(household(datetime(2025, 6, 1, 12, tzinfo=UTC)), echo=True)
+    wire = Wire(bus, baudrate)
+    now = 0.0
+    frames = [NKE, REQUEST, encode(ShortFrame(0x7B, 0xFE)), encode(LongFrame(0x53, 0xFD, 0x52, bytes(8)))]
+    for _ in range(300):
+        now += chance.choice((0.0, 0.001, 0.1, 1.0))
+        wire.send(chance.choice((chance.randbytes(chance.randrange(20)), *frames)), now)
+        wire.advance(now + 0.02)
+    bus.echo = False
+    now += 100
+    wire.advance(now)
+    wire.send(NKE, now)
+    assert wire.advance(now + 60) == E5
+
+
 def test_echo_and_split_delivery() -> None:
     bus = SimulatedBus([meter()], echo=True)
     wire = Wire(bus, 2400)
@@ -287,6 +308,23 @@ async def test_a_round_trip_over_the_pseudo_terminal(tmp_path: Path) -> None:
             answer = await asyncio.wait_for(asyncio.to_thread(ask_terminal, link, REQUEST, 27), 5)
             assert isinstance(parse(answer), LongFrame)
     assert not link.is_symlink()
+
+
+async def test_who_opens_the_terminal_hears_nothing_of_what_was_said_before(tmp_path: Path) -> None:
+    link = tmp_path / "port"
+    async with opened(SimulatedBus([meter()]), tcp=("127.0.0.1", 0), link=link, baudrate=0) as served:
+        assert await ask(served, NKE, 1) == E5
+        assert isinstance(
+            parse(await asyncio.wait_for(asyncio.to_thread(ask_terminal, link, REQUEST, 27), 5)), LongFrame
+        )
+        assert await asyncio.wait_for(asyncio.to_thread(ask_terminal, link, REQUEST, 5), 5) == bytes.fromhex(
+            "6815156808"
+        )
+        await asyncio.sleep(0)  # the reader leaves 22 bytes behind
+        gone = asyncio.get_running_loop().time() + 0.1
+        while asyncio.get_running_loop().time() < gone:
+            await asyncio.sleep(0.01)
+        assert await asyncio.wait_for(asyncio.to_thread(ask_terminal, link, NKE, 1), 5) == E5
 
 
 async def test_a_file_in_the_place_of_the_link_stays(tmp_path: Path) -> None:

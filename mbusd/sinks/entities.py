@@ -80,11 +80,7 @@ def _look(item: Measurement, group: str, *, newer_classes: bool, zoned: bool) ->
         unit=item.unit if rule.has_unit else None,
         state_class=rule.state_class,
         icon=rule.icon,
-        precision=min(item.decimals, table.HIGHEST_PRECISION)
-        if rule.precision == "auto" and item.decimals is not None
-        else rule.precision
-        if isinstance(rule.precision, int)
-        else None,
+        precision=_precision(rule, item),
         diagnostic=rule.diagnostic,
         enabled=rule.enabled,
     )
@@ -93,6 +89,12 @@ def _look(item: Measurement, group: str, *, newer_classes: bool, zoned: bool) ->
     _apply_kind(look, item, zoned=zoned)
     _drop_impossible(look, newer_classes=newer_classes)
     return look
+
+
+def _precision(rule: table.Rule, item: Measurement) -> int | None:
+    if rule.precision != "auto":
+        return rule.precision
+    return None if item.decimals is None else min(item.decimals, table.HIGHEST_PRECISION)
 
 
 def _fits(rule: table.Rule, item: Measurement, group: str) -> bool:

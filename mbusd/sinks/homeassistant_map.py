@@ -179,7 +179,7 @@ _RATING_FACTORS = {
     "hca_rating_factor_kcr": "Rating factor KCR",
     "hca_rating_factor_kch": "Rating factor KCH",
     "hca_rating_factor_kt": "Rating factor KT",
-    "hca_scaling_factor_kd": "Scaling factor KD",
+    "hca_scaling_factor_kd": "Rating factor KD",
 }
 _TIMER, _BATTERY, _FLOW = "mdi:timer-outline", "mdi:battery-clock", "mdi:waves-arrow-right"
 _LIGHTNING, _WATER, _GAS, _PIPE = "mdi:lightning-bolt-outline", "mdi:water", "mdi:meter-gas", "mdi:pipe"
