@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from mbusd.mbus.frames import LONGEST, FrameReader, Noise, encode
+from mbusd.mbus.frames import LONGEST, SND_NKE, Ack, FrameReader, Noise, encode
 from mbusd.mbus.link import Conversation, Reply, Request, Silence
 from mbusd.model import BusStatistics
 from mbusd.transport import Port, ProtocolFactory, TransportError, open_port
@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 REOPEN_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)  # the last for ever
+STEADY_SECONDS = 30.0  # a port that is lost sooner was as good as not opened: converters with one client at a time
+MOST_BYTES = 4 * LONGEST  # of one exchange: more is no bus, but something that talks without end
 Opener = Callable[[Port, ProtocolFactory], Awaitable[asyncio.Transport]]
 
 
@@ -106,7 +108,7 @@ class Bus:
         self._transport: asyncio.Transport | None = None
         self._protocol: BusProtocol | None = None
         self._reader = FrameReader()
-        self._quiet_for = 0.0  # seconds of silence that the next request needs
+        self._is_settled = False  # the exchange before ended well: nothing more will come
         self._open_until = 0.0  # an answer that nobody waits for any more may still come until then
         self._counts = BusStatistics()
         self._busy = 0.0
@@ -121,26 +123,26 @@ class Bus:
             except TransportError as error:
                 if not failures:
                     changed(False, str(error))  # noqa: FBT003 - what a positional argument of a callback is
-                pause = REOPEN_SECONDS[min(failures, len(REOPEN_SECONDS) - 1)]
                 failures += 1
-                await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - no secret, only not in step
+                await _pause(failures)
                 continue
-            failures = 0
+            opened = time.monotonic()
             changed(True, "")  # noqa: FBT003
             try:
-                why = await lost
+                why = await asyncio.shield(lost)  # others look at it too: it must not be cancelled with this task
             finally:
                 self.close()
             self._count(reopened=1)
             changed(False, f"{self.port.name}: {why}")  # noqa: FBT003
-            await asyncio.sleep(REOPEN_SECONDS[0])
+            failures = 1 if time.monotonic() - opened > STEADY_SECONDS else failures + 1
+            await _pause(failures)
 
     async def open(self) -> asyncio.Future[str]:
         """Open the port once. Gives a future that will tell why it was lost. Raises TransportError."""
         protocol = BusProtocol()
         self._transport = await self._opener(self.port, lambda: protocol)
         self._protocol = protocol
-        self._quiet_for = self.timing.settle
+        self._is_settled = False
         protocol.last_byte_at = time.monotonic()
         return protocol.lost
 
@@ -166,7 +168,7 @@ class Bus:
                 result: T = end.value
                 return result
             except BaseException:
-                self._quiet_for = self.timing.settle  # whatever came last was no good end
+                self._is_settled = False  # whatever came last was no good end
                 raise
             finally:
                 conversation.close()
@@ -181,31 +183,37 @@ class Bus:
 
     async def _ask(self, request: Request) -> Reply:
         protocol = self._connected()
-        if request.attempt > 1:
-            self._quiet_for = self.timing.settle
-        elif self._quiet_for == self.timing.idle:  # the reply before was accepted: nothing more will come
-            self._open_until = 0.0
-        await self._wait_for_silence(protocol)
+        await self._wait_for_silence(protocol, settled=self._is_settled and request.attempt == 1)
+        self._is_settled = False  # until the exchange has ended well
         data = encode(request.frame)
         self._count(requests=1, retries=int(request.attempt > 1))
         log.debug("%s > %s", self.port.name, data.hex(" ").upper())
         self.last_request_at = time.monotonic()
         sent = self.last_request_at + self.timing.wire(len(data))
         self._write(data)
-        self._quiet_for = self.timing.settle  # until the exchange has ended well
         self._open_until = sent + self.timing.window + self.timing.slack
         heard = bytearray()
         try:
             reply = await self._listen(protocol, request, sent, heard)
         finally:
             log.debug("%s < %s", self.port.name, heard.hex(" ").upper() or "(nothing)")
+        self._judge(request, reply)
+        return reply
+
+    def _judge(self, request: Request, reply: Reply) -> None:
+        """Count the reply, and tell whether the line is at rest: not while anything else may still be on its way.
+
+        The answer to a repetition may be the late one to the first transmission; then the second answer is yet to come.
+        A telegram that comes for SND_NKE is not the E5 that is due.
+        """
         if isinstance(reply, Silence):
             self._count(timeouts=int(request.is_answered))
-        elif isinstance(reply, Noise):
+            return
+        if isinstance(reply, Noise) or not self._reader.is_idle:  # bytes behind a frame: perhaps a second meter's
             self._count(noise=1)
-        else:
-            self._quiet_for = self.timing.idle
-        return reply
+            return
+        is_due = isinstance(reply, Ack) or request.frame.control != SND_NKE
+        self._is_settled = is_due and request.attempt == 1 and not isinstance(reply, Noise)
 
     def _connected(self) -> BusProtocol:
         if self._protocol is None or self._transport is None or self._protocol.lost.done():
@@ -217,19 +225,20 @@ class Bus:
             raise TransportError(self.port.name, "the port is not open")
         self._transport.write(data)
 
-    async def _wait_for_silence(self, protocol: BusProtocol) -> None:
+    async def _wait_for_silence(self, protocol: BusProtocol, *, settled: bool) -> None:
         """Wait until the line was silent as long as the standard asks; drop what belongs to nobody.
 
         After a reply that was refused, or an exchange that was cancelled, the answer proper may still be on its way.
         """
-        give_up = max(self._open_until, time.monotonic()) + self.timing.wire(LONGEST) + self.timing.slack
+        open_until = 0.0 if settled else self._open_until
+        give_up = max(open_until, time.monotonic()) + self.timing.wire(LONGEST) + self.timing.slack
         stray = protocol.take()
-        quiet_for = self.timing.settle if stray else self._quiet_for
+        quiet_for = self.timing.idle if settled and not stray else self.timing.settle
         while time.monotonic() < give_up:
-            if not await protocol.more(max(self._open_until, protocol.last_byte_at + quiet_for)):
+            if not await protocol.more(max(open_until, protocol.last_byte_at + quiet_for)):
                 break
             self._connected()
-            stray += protocol.take()
+            stray = (stray + protocol.take())[:LONGEST]
             quiet_for = self.timing.settle
         if stray:
             self._count(noise=1)
@@ -242,7 +251,7 @@ class Bus:
         deadline = window_ends = sent + self.timing.window + self.timing.slack
         last_end = window_ends + self.timing.wire(LONGEST)
         noise: Noise | None = None
-        while await protocol.more(deadline):
+        while len(heard) < MOST_BYTES and await protocol.more(deadline):
             if protocol.lost.done():
                 raise TransportError(self.port.name, protocol.lost.result())
             data = protocol.take()
@@ -263,3 +272,9 @@ class Bus:
     def _count(self, **more: int) -> None:
         counts = {name: getattr(self._counts, name) + number for name, number in more.items()}
         self._counts = replace(self._counts, **counts)
+
+
+async def _pause(failures: int) -> None:
+    """The back-off before a port is opened again; not in step with others that lost the same converter."""
+    pause = REOPEN_SECONDS[min(failures, len(REOPEN_SECONDS)) - 1]
+    await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - no secret

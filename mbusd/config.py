@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
+from yaml.constructor import ConstructorError
 
 from mbusd.settings import RESERVED_NAMES, Settings
 
@@ -44,16 +45,16 @@ def _read(path: Path) -> str:
 
 def parse(text: str, source: str, environment: Mapping[str, str]) -> Settings:
     """The settings in a YAML text; `source` is what messages call it. Raises ConfigError with every problem."""
-    try:
-        tree = yaml.compose(text, yaml.SafeLoader)
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError([f"{source}{_yaml_trouble(error)}"]) from error
+    tree, data = _document(text, source)
     data = {} if data is None else data
     if not isinstance(data, dict):
         raise ConfigError([f"{source}:1: the file is a mapping: mqtt: …, buses: …"])
-    problems = list(_repeated_keys(tree))
-    from_environment = _overlay(data, environment)
+    try:
+        problems = list(_repeated_keys(tree))
+    except RecursionError as error:
+        raise ConfigError([f"{source}: an alias stands inside of what it means"]) from error
+    from_environment, misplaced = _overlay(data, environment)
+    problems += misplaced
     if data.get("buses") == []:
         problems.append((("buses",), "at least one is needed: a name and a port"))
     problems += _twins(data)
@@ -70,10 +71,7 @@ def parse(text: str, source: str, environment: Mapping[str, str]) -> Settings:
 
 def read_yaml(path: Path) -> object:
     """The document in a YAML file that is not the configuration. Raises ConfigError."""
-    try:
-        return yaml.safe_load(_read(path))
-    except yaml.YAMLError as error:
-        raise ConfigError([f"{path}{_yaml_trouble(error)}"]) from error
+    return _document(_read(path), str(path))[1]
 
 
 def schema() -> str:
@@ -87,41 +85,68 @@ def public(settings: Settings) -> dict[str, typing.Any]:
     return plain
 
 
+class _Loader(yaml.SafeLoader):
+    """Says where a value stands that looks like a date or a number and is none (PyYAML lets ValueError through)."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> typing.Any:  # noqa: FBT001, FBT002 - PyYAML's
+        try:
+            return super().construct_object(node, deep)
+        except ValueError as error:
+            raise ConstructorError(None, None, f"{error}; put a text in quotes", node.start_mark) from error
+
+
+def _document(text: str, source: str) -> tuple[yaml.Node | None, typing.Any]:
+    """The text as nodes, which know their lines, and as plain data. Raises ConfigError."""
+    try:
+        return yaml.compose(text, _Loader), yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise ConfigError([f"{source}{_yaml_trouble(error)}"]) from error
+    except RecursionError as error:
+        raise ConfigError([f"{source}: the brackets are nested too deep"]) from error
+
+
 def _yaml_trouble(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
-    what = getattr(error, "problem", None) or str(error)
+    what = getattr(error, "problem", None) or " ".join(str(error).split())
     return f":{mark.line + 1}: {what} (column {mark.column + 1})" if mark else f": {what}"
 
 
-def _overlay(data: dict[typing.Any, typing.Any], environment: Mapping[str, str]) -> dict[Location, str]:
-    """Put `MBUSD_A__B` into data["a"]["b"], numbers index lists; gives where from which variable."""
-    places: dict[Location, str] = {}
-    for variable in sorted(environment):
-        if not variable.startswith(ENVIRONMENT) or variable == ENVIRONMENT:
-            continue
-        words = variable.removeprefix(ENVIRONMENT).lower().split("__")
-        location: Location = tuple(int(word) if word.isdigit() else word for word in words)
-        places[location] = variable
-        _put(data, location, environment[variable])
-    return places
+def _overlay(
+    data: dict[typing.Any, typing.Any], environment: Mapping[str, str]
+) -> tuple[dict[Location, str], list[Problem]]:
+    """Put `MBUSD_A__B` into data["a"]["b"], numbers index lists; gives where from which variable, and the misfits."""
+    variables = (name for name in environment if name.startswith(ENVIRONMENT) and name != ENVIRONMENT)
+    places = {_location(variable): variable for variable in variables}
+    ordered = sorted(places, key=lambda place: [(isinstance(part, str), part) for part in place])
+    misfits = [place for place in ordered if not _put(data, place, environment[places[place]])]
+    return places, [(place, "has no place here; lists are numbered 0, 1, 2 … without a gap") for place in misfits]
 
 
-def _put(node: typing.Any, location: Location, value: str) -> None:
+def _location(variable: str) -> Location:
+    words = variable.removeprefix(ENVIRONMENT).lower().split("__")
+    return tuple(int(word) if word.isdecimal() else word for word in words)
+
+
+def _put(node: typing.Any, location: Location, value: str) -> bool:
+    """Whether there was a place for the value. `key: true` becomes a mapping where more is said of the key."""
     for here, after in itertools.pairwise(location):
         empty: typing.Any = [] if isinstance(after, int) else {}
         if isinstance(node, list) and isinstance(here, int) and here == len(node):
             node.append(empty)
-        elif isinstance(node, dict) and node.get(here) is None:
+        elif isinstance(node, dict) and (node.get(here) is None or node[here] is True):
             node[here] = empty
         try:
             node = node[here]
         except (LookupError, TypeError):
-            return  # the shape is wrong there; validation of what stands there says so
+            return False
     last = location[-1]
     if isinstance(node, list) and isinstance(last, int) and last <= len(node):
         node[last : last + 1] = [value]
-    elif isinstance(node, dict):
+        return True
+    if isinstance(node, dict):
         node[last] = value
+        return True
+    return False
 
 
 def _repeated_keys(node: yaml.Node | None, location: Location = ()) -> Iterator[Problem]:
@@ -180,6 +205,8 @@ def _message(detail: ErrorDetails) -> str:
             return "a mapping (key: value) is needed here"
         case "tuple_type" | "list_type":
             return "a list (- …) is needed here"
+        case "string_type":
+            return "a text is needed here; put what looks like something else in quotes"
         case _:
             return detail["msg"].removeprefix("Value error, ")
 

@@ -3,6 +3,7 @@
 Handed out as arguments, part by part; there is no current configuration.
 """
 
+import errno
 import os
 import re
 from datetime import UTC, tzinfo
@@ -71,9 +72,19 @@ def _name(value: str) -> str:
 
 
 def _topic(value: str) -> str:
-    if not value or any(sign in value for sign in "+#") or value.startswith("/") or value.endswith("/"):
-        raise ValueError(f"'{value}' is no topic to publish on: no + and #, no / at its ends")
+    at_its_ends = value[:1] in ("", "/", "$") or value.endswith("/")
+    if at_its_ends or any(sign in value for sign in "+#") or not value.isprintable():
+        raise ValueError(f"'{value}' is no topic to publish on: no + and #, no / at its ends, no $ at its begin")
     return value
+
+
+def _host(value: str) -> str:
+    try:
+        if value and not any(sign in value for sign in "/ ") and value.encode("idna"):
+            return value
+    except UnicodeError:
+        pass
+    raise ValueError(f"'{value}' is no name or address of a host")
 
 
 def _baudrate(value: int) -> int:
@@ -91,9 +102,8 @@ def _zone(value: str) -> str:
 
 
 def _tls(value: object) -> object:
-    return (
-        {True: {}, False: None, "true": {}, "false": None}.get(value, value) if isinstance(value, bool | str) else value
-    )
+    words: dict[str, object] = {"true": {}, "false": None}
+    return words.get(str(value).lower(), value)
 
 
 def _allow_boolean(schema: dict[str, Any]) -> None:
@@ -139,9 +149,15 @@ class TlsSettings(_Section):
     key_file: Path | None = None
     """Key of the client certificate."""
 
+    @model_validator(mode="after")
+    def _key_of_something(self) -> "TlsSettings":
+        if self.key_file is not None and self.cert_file is None:
+            raise ValueError("a key_file needs its cert_file")
+        return self
+
 
 class MqttSettings(_Section):
-    host: str = "localhost"
+    host: Annotated[str, AfterValidator(_host)] = "localhost"
     """Name or address of the broker."""
     port: int | None = Field(default=None, ge=1, le=65535)
     """Default: 1883, with TLS 8883."""
@@ -156,14 +172,14 @@ class MqttSettings(_Section):
     """Default: mbusd and a random tail."""
     keepalive: int = Field(default=60, ge=5, le=65535)
     """Seconds."""
-    qos: Literal[0, 1, 2] = 1
+    qos: int = Field(default=1, ge=0, le=2)
     """Of readings; everything else is QoS 1."""
     base_topic: Topic = "mbusd"
     """One for each daemon on a broker."""
     retain: bool = True
     """Retain readings, so that whoever subscribes has them at once."""
     only_on_change: bool = False
-    """Publish a value's own topic only when the value has changed."""
+    """Publish a reading, and each value's own topic, only when something besides its time has changed."""
     values: bool = True
     """One topic a value besides the JSON of each meter."""
     telegrams: bool = False
@@ -180,7 +196,10 @@ class MqttSettings(_Section):
     def read_password(self) -> str | None:
         """The password from wherever it stands. Raises OSError when its file cannot be read."""
         if self.password_file is not None:
-            return self.password_file.read_text("utf-8").split("\n", 1)[0].rstrip("\r")
+            try:
+                return self.password_file.read_text("utf-8").split("\n", 1)[0].rstrip("\r")
+            except UnicodeDecodeError as error:
+                raise OSError(errno.EILSEQ, "it is no UTF-8 text", str(self.password_file)) from error
         return None if self.password is None else self.password.get_secret_value()
 
 

@@ -4,14 +4,13 @@ The FCB lives inside one read-out and nowhere else: SND_NKE, or a fresh selectio
 remember over restarts and lost answers. It toggles here and only here, after an answer that was accepted.
 """
 
-from collections.abc import Generator
 from dataclasses import dataclass
 from typing import assert_never
 
 from mbusd.mbus.address import SELECTED, Address, PrimaryAddress, SecondaryAddress
 from mbusd.mbus.errors import DecodeError, NoAnswer, Refused, WrongMeter
 from mbusd.mbus.frames import FCB, REQ_UD2, SND_NKE, SND_UD, LongFrame, ShortFrame
-from mbusd.mbus.link import ATTEMPTS, Conversation, Reply, Request, acknowledgement, data, exchange
+from mbusd.mbus.link import ATTEMPTS, Conversation, acknowledgement, data, exchange
 from mbusd.mbus.telegram import Header, Telegram, decode
 
 MOST_TELEGRAMS = 32
@@ -48,46 +47,64 @@ def read_out(address: Address, attempts: int = ATTEMPTS) -> Conversation[ReadOut
     """
     match address:
         case PrimaryAddress(number):
-            yield from _reset(number, min(2, attempts))
-            return (yield from _telegrams(number, None, attempts))
+            fcb = yield from _rewind(number, attempts)
+            result, _ = yield from _telegrams(number, None, attempts, fcb=fcb)
+            return result
         case SecondaryAddress():
             yield from exchange(select(address), acknowledgement, attempts)
-            result = yield from _telegrams(SELECTED, address, attempts)
+            result, _ = yield from _telegrams(SELECTED, address, attempts, fcb=True)
             yield from _reset(SELECTED, attempts=1)
             return result
         case _:
             assert_never(address)
 
 
-def _reset(address: int, attempts: int) -> Generator[Request, Reply, None]:
-    """SND_NKE; a second one for meters that the first only wakes. Some meters never answer it: no reason to give up."""
+def _rewind(address: int, attempts: int) -> Conversation[bool]:
+    """Bring a meter back to its first telegram; gives the FCB of the request that will fetch it.
+
+    Some meters never answer SND_NKE. Then nobody knows which FCB the meter remembers and where in its telegrams it
+    stands: the first request may bring an old telegram, or one of the middle. So they are read to their end and thrown
+    away; the toggled request after the last brings the first.
+    """
+    if (yield from _reset(address, min(2, attempts))):
+        return True
+    _, fcb = yield from _telegrams(address, None, attempts, fcb=True)
+    return fcb
+
+
+def _reset(address: int, attempts: int) -> Conversation[bool]:
+    """SND_NKE, twice for meters that the first only wakes; whether it was acknowledged."""
     try:
         yield from exchange(snd_nke(address), acknowledgement, attempts)
     except NoAnswer:
-        return
+        return False
+    return True
 
 
-def _telegrams(address: int, expected: SecondaryAddress | None, attempts: int) -> Conversation[ReadOut]:
-    """Telegram after telegram as long as the meter says that more follow, with guards for meters that never stop."""
+def _telegrams(
+    address: int, expected: SecondaryAddress | None, attempts: int, *, fcb: bool
+) -> Conversation[tuple[ReadOut, bool]]:
+    """Telegram after telegram as long as the meter says that more follow, with guards for meters that never stop.
+
+    `fcb` is that of the first request; the second result is what the request after the last telegram would have.
+    """
     telegrams: list[Telegram] = []
-    fcb = True
     may_be_late = False
     while True:
         answer = yield from exchange(req_ud2(address, fcb=fcb), data, attempts)
         telegram = _understand(answer.frame, expected)
-        repeated = bool(telegrams) and telegram.frame == telegrams[-1].frame
-        if repeated and may_be_late:  # the second copy of an answer that we had asked for twice
+        if may_be_late and _is_same(telegram, telegrams[-1]):  # the second copy of what we had asked for twice
             may_be_late = False
             continue
+        fcb = not fcb
         problem = _loops(telegram, telegrams)
         if problem:
-            return ReadOut(tuple(telegrams), (problem,))
+            return ReadOut(tuple(telegrams), (problem,)), fcb
         telegrams.append(telegram)
-        expected = expected or _address_in(telegram)
+        expected = _address_in(telegram) or expected
         if not telegram.more_follows:
-            return ReadOut(tuple(telegrams))
+            return ReadOut(tuple(telegrams)), fcb
         may_be_late = answer.attempts > 1
-        fcb = not fcb
 
 
 def _understand(frame: LongFrame, expected: SecondaryAddress | None) -> Telegram:
@@ -129,6 +146,11 @@ def _loops(telegram: Telegram, before: list[Telegram]) -> str | None:
     if len(before) >= MOST_TELEGRAMS:
         return f"the meter announces more than {MOST_TELEGRAMS} telegrams"
     return None
+
+
+def _is_same(telegram: Telegram, before: Telegram) -> bool:
+    """The same telegram again, perhaps with newer values and access number (ABB A43 refreshes a repeated one)."""
+    return telegram.frame == before.frame or (bool(telegram.records) and _layout(telegram) == _layout(before))
 
 
 def _layout(telegram: Telegram) -> tuple[bytes, ...]:

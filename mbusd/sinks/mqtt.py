@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 RECONNECT_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)  # the last for ever
 LAST_WORDS_SECONDS = 3.0
+SUBSCRIPTION_REFUSED = 0x80
 MOST_UNIQUE = 1000  # answers and events that wait for a broker that is away; the oldest go first
 
 Received = Callable[[str, str, bool], None]
@@ -40,8 +41,8 @@ class Broker:
         self._numbers = itertools.count(1)
         self._news = asyncio.Event()
         self._logger = logging.getLogger("paho")
-        self.is_connected = False
-        self.alive_at = 0.0
+        # the same for all connections of this process: the broker ends the one before when the next one begins
+        self._client_id = settings.client_id or f"mbusd-{random.getrandbits(48):012x}"
         self.connected = asyncio.Event()
 
     @property
@@ -61,19 +62,17 @@ class Broker:
                 self._retained[message.topic] = message
         self._outbox.pop((message.topic, 0), None)  # a later message on the topic stands in for this one
         self._outbox[message.topic, next(self._numbers) if message.is_unique else 0] = message
-        unique = [key for key in self._outbox if key[1]] if len(self._outbox) > MOST_UNIQUE else []
-        for key in unique[:-MOST_UNIQUE]:
-            del self._outbox[key]
+        if len(self._outbox) > MOST_UNIQUE:
+            passing = [key for key, waiting in self._outbox.items() if waiting.is_unique and not waiting.retain]
+            for key in passing[:-MOST_UNIQUE]:
+                del self._outbox[key]
         self._news.set()
 
     def say_everything(self) -> None:
-        """Queue all that is retained once more, in the order in which it was first said, before what waits already."""
-        waiting = self._outbox
-        self._outbox = {(topic, 0): message for topic, message in self._retained.items()}
-        said = set(map(id, self._outbox.values()))
-        self._outbox |= {
-            key: message for key, message in waiting.items() if key not in self._outbox and id(message) not in said
-        }
+        """Queue all that is retained once more; what waits already keeps its order, behind it."""
+        waiting = {message.topic for message in self._outbox.values()}
+        again = {(topic, 0): message for topic, message in self._retained.items() if topic not in waiting}
+        self._outbox = again | self._outbox
         self._news.set()
 
     async def run(self, last_words: Callable[[], Iterable[Message]]) -> NoReturn:
@@ -104,7 +103,7 @@ class Broker:
             self._port,
             username=settings.username,
             password=settings.read_password(),
-            identifier=settings.client_id or f"mbusd-{random.getrandbits(48):012x}",
+            identifier=self._client_id,
             keepalive=settings.keepalive,
             will=aiomqtt.Will(self._will.topic, self._will.payload, qos=1, retain=True),
             tls_context=self._tls(),
@@ -115,6 +114,8 @@ class Broker:
         tls = self._settings.tls
         if tls is None:
             return None
+        for path in filter(None, (tls.ca_file, tls.cert_file, tls.key_file)):
+            path.open("rb").close()  # the ssl module does not tell which file is missing
         context = ssl.create_default_context(cafile=None if tls.ca_file is None else str(tls.ca_file))
         if tls.cert_file is not None:
             context.load_cert_chain(tls.cert_file, tls.key_file)
@@ -124,6 +125,8 @@ class Broker:
         text = str(error).strip() or type(error).__name__
         if isinstance(error, OSError) and error.filename is not None:
             return f"cannot read {error.filename}: {error.strerror}"
+        if isinstance(error, ssl.SSLError):
+            return f"mqtt.tls: ca_file, cert_file or key_file is no certificate or key in PEM: {text}"
         lower = text.lower()
         if "not authori" in lower or "bad user name" in lower:
             who = self._settings.username
@@ -135,7 +138,9 @@ class Broker:
         tasks = {asyncio.create_task(self._listen(client), name="mqtt: listen")}
         try:
             for topic in self._subscriptions:
-                await client.subscribe(topic, qos=1)
+                granted = await client.subscribe(topic, qos=1)
+                if any(getattr(code, "is_failure", code == SUBSCRIPTION_REFUSED) for code in granted):
+                    log.warning("the broker %s does not let us subscribe to %s", self.name, topic)
             self.say_everything()
             self.connected.set()
             tasks.add(asyncio.create_task(self._speak(client), name="mqtt: speak"))
@@ -168,12 +173,15 @@ class Broker:
             await self._news.wait()
 
     async def _send(self, client: aiomqtt.Client, message: Message) -> None:
-        await client.publish(message.topic, message.payload.encode(), qos=message.qos, retain=message.retain)
+        payload = message.payload.encode("utf-8", "replace")  # an answer may quote half a surrogate pair
+        await client.publish(message.topic, payload, qos=message.qos, retain=message.retain)
 
     async def _take_leave(self, client: aiomqtt.Client, last_words: Iterable[Message]) -> None:
+        last = {message.topic: message for message in last_words}
+        waiting = [message for message in self._outbox.values() if message.topic not in last]
         try:
             async with asyncio.timeout(LAST_WORDS_SECONDS):
-                for message in (*self._outbox.values(), *last_words):
+                for message in (*last.values(), *waiting):
                     await self._send(client, message)
         except (aiomqtt.MqttError, TimeoutError) as error:
             log.info("the broker did not hear our leave: %s", error)

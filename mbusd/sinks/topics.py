@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from math import isfinite
 
 from mbusd import exact_json
 from mbusd.exact_json import JsonValue
@@ -21,6 +22,7 @@ from mbusd.model import (
 
 ONLINE = "online"
 OFFLINE = "offline"
+LONGEST_REQUEST = 10_000  # characters; answers echo parts of requests, and brokers have a limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,24 +161,42 @@ def plain(value: Value) -> str:
 
 
 def _request(command: str, payload: str) -> Asked:
-    try:
-        document = json.loads(payload) if payload.strip() else {}
-    except ValueError:
-        document = payload.strip()  # a bare word is a meter's name
-    if isinstance(document, str | int):
-        document = {"meter": str(document)}
+    if len(payload) > LONGEST_REQUEST:
+        return Asked(None, f"the request is longer than {LONGEST_REQUEST} characters")
+    document = _parsed(payload)
     if not isinstance(document, dict):
         return Asked(None, "the payload is a JSON object or the name of a meter")
     transaction = document.get("transaction")
     match command, document.get("meter"):
-        case "read", str(meter):
-            return Asked(ReadNow(meter), transaction=transaction)
+        case "read", str() | int() as meter if not isinstance(meter, bool):
+            return Asked(ReadNow(str(meter)), transaction=transaction)
         case "read", _:
             return Asked(None, 'read needs the name of a meter: {"meter": "…"}', transaction=transaction)
         case "read_all", _:
             return Asked(ReadAll(), transaction=transaction)
         case _:
             return Asked(None, f"there is no request '{command}'; there are read and read_all", transaction=transaction)
+
+
+def _parsed(payload: str) -> object:
+    """The JSON of a request; a bare word, also one that looks like a number, is a meter's name."""
+    if not payload.strip():
+        return {}
+    try:
+        document = json.loads(payload, parse_float=_finite, parse_constant=_finite)
+        exact_json.dumps(document)  # what is nested too deep to be echoed is no request
+    except (ValueError, RecursionError):
+        return {"meter": payload.strip()}
+    if isinstance(document, str):
+        return {"meter": document}
+    return document if isinstance(document, dict | list) else {"meter": payload.strip()}
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError(text)
+    return number
 
 
 def _document(reading: Reading, keys: Iterable[str] = ()) -> dict[str, JsonValue]:
