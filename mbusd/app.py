@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 STUCK_SECONDS = 600.0  # longer than the longest read-out: 32 telegrams at 300 Bd, each asked for three times
 METERS_SECONDS = 5.0  # the list of meters is said this often at the most
-LEARNING_SECONDS = 5.0  # for the broker to tell what was retained before we came
+LEARNING_SECONDS = 2.0  # for the broker to tell what was retained before we came
 BIRTH_SECONDS = 2.0  # Home Assistant has said that it is there; let it take a breath
 
 
@@ -77,6 +77,8 @@ class Daemon:
             return
         if self.publisher.learn(topic, payload):
             return
+        if not retained:
+            self._say(self.publisher.correction(topic, payload))
         asked = self.publisher.asked(topic, payload)
         if asked is None:
             return
@@ -111,6 +113,7 @@ class Daemon:
     async def _after_birth(self) -> None:
         await asyncio.sleep(BIRTH_SECONDS)
         self.broker.say_everything()
+        self._say(self.publisher.after_birth())
 
     async def _after_learning(self) -> None:
         await self.broker.connected.wait()

@@ -47,8 +47,12 @@ class Timing:
 
     @property
     def idle(self) -> float:
-        """Silence before a request that follows a good answer."""
-        return 11 * self.bit
+        """Silence before a request that follows a good answer.
+
+        11 bits are asked for. Slow meters and converters turn round later, and bytes behind a frame, from which a
+        second meter can be known, need the time of a character and of a USB chip to be seen.
+        """
+        return max(11 * self.bit, 0.05)
 
     @property
     def settle(self) -> float:
@@ -72,7 +76,7 @@ class BusProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.last_byte_at = time.monotonic()
-        self._received += data
+        self._received += data[: MOST_BYTES - len(self._received)]
         self._news.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -213,7 +217,7 @@ class Bus:
             self._count(noise=1)
             return
         is_due = isinstance(reply, Ack) or request.frame.control != SND_NKE
-        self._is_settled = is_due and request.attempt == 1 and not isinstance(reply, Noise)
+        self._is_settled = is_due and request.attempt == 1
 
     def _connected(self) -> BusProtocol:
         if self._protocol is None or self._transport is None or self._protocol.lost.done():

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import io
 import logging
 import os
 import sys
@@ -27,6 +28,7 @@ DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; gives the exit code: 0 done, 1 it failed, 2 wrong usage or bad configuration."""
+    _never_stumble_over_characters()
     arguments = _parser().parse_args(words)
     try:
         return _run(arguments)
@@ -38,14 +40,25 @@ def main(words: Sequence[str] | None = None) -> int:
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:  # `mbusd decode | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # stdin or stdout: a disk that is full, or nobody at all (`mbusd decode | head`)
+        if not isinstance(error, BrokenPipeError):
+            print(f"mbusd: {error}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or what is left in the buffer fails once more at the exit
         return FAILED
+
+
+def _never_stumble_over_characters() -> None:
+    """Bytes that are no text, and letters that the terminal cannot show, are replaced: they end no command."""
+    for stream, errors in ((sys.stdin, "replace"), (sys.stdout, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     """The command itself; what only people use (tables, simulator, demo) is not loaded by the daemon."""
     result: int = arguments.work(arguments)
+    if sys.stdout is not None:
+        sys.stdout.flush()
     return result
 
 
@@ -125,8 +138,9 @@ def _add_read(command: argparse.ArgumentParser) -> None:
 
 def _add_decode(command: argparse.ArgumentParser) -> None:
     command.add_argument("hex", nargs="*", metavar="HEX", help="telegrams; without any, one per line from stdin")
-    command.add_argument("--json", action="store_true", help="one JSON document a line")
-    command.add_argument("--explain", action="store_true", help="say what every byte is")
+    form = command.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one JSON document a line")
+    form.add_argument("--explain", action="store_true", help="say what every byte is")
 
 
 def _add_simulate(command: argparse.ArgumentParser) -> None:

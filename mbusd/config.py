@@ -107,7 +107,8 @@ def _document(text: str, source: str) -> tuple[yaml.Node | None, typing.Any]:
 
 def _yaml_trouble(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
-    what = getattr(error, "problem", None) or " ".join(str(error).split())
+    said = filter(None, (getattr(error, "context", None), getattr(error, "problem", None)))
+    what = " ".join(said) or " ".join(str(error).split())
     return f":{mark.line + 1}: {what} (column {mark.column + 1})" if mark else f": {what}"
 
 
@@ -118,8 +119,19 @@ def _overlay(
     variables = (name for name in environment if name.startswith(ENVIRONMENT) and name != ENVIRONMENT)
     places = {_location(variable): variable for variable in variables}
     ordered = sorted(places, key=lambda place: [(isinstance(part, str), part) for part in place])
-    misfits = [place for place in ordered if not _put(data, place, environment[places[place]])]
-    return places, [(place, "has no place here; lists are numbered 0, 1, 2 … without a gap") for place in misfits]
+    problems: list[Problem] = []
+    for place in ordered:
+        value = environment[places[place]]
+        if not _is_text(places[place] + value):
+            problems.append((place, "is not UTF-8 text"))
+        elif not _put(data, place, value):
+            problems.append((place, "has no place here; lists are numbered 0, 1, 2 … without a gap"))
+    return places, problems
+
+
+def _is_text(value: str) -> bool:
+    """Whether no byte of it was undecodable (PEP 383)."""
+    return not any("\udc80" <= letter <= "\udcff" for letter in value)
 
 
 def _location(variable: str) -> Location:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, tzinfo
 
 from mbusd.bus import Bus
-from mbusd.mbus.errors import MBusError, Refused
+from mbusd.mbus.errors import MBusError, NoAnswer, Refused
 from mbusd.mbus.master import ReadOut, read_out
 from mbusd.model import (
     BusChanged,
@@ -122,10 +122,14 @@ class Poller:
         """Keep the bus open and read its meters, for ever."""
         for meter in self._meters:
             self._tell(meter)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._bus.keep_open(self._bus_changed), name=f"{self.name}: port")
-            group.create_task(self._poll(), name=f"{self.name}: poll")
-            group.create_task(self._report(), name=f"{self.name}: statistics")
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._bus.keep_open(self._bus_changed), name=f"{self.name}: port")
+                group.create_task(self._poll(), name=f"{self.name}: poll")
+                group.create_task(self._report(), name=f"{self.name}: statistics")
+        finally:
+            for meter in self._meters:
+                self._answer(meter, Outcome(error="mbusd stops", failed={meter.label: "mbusd stops"}))
 
     async def read(self, name: str) -> Outcome:
         """Read one meter before anything that is scheduled."""
@@ -172,7 +176,7 @@ class Poller:
 
     async def _read(self, meter: _Meter) -> None:
         try:
-            result = await self._bus.run(read_out(meter.settings.address))
+            result = await self._read_out(meter)
         except TransportError as error:  # the wire's fault: the meter stays due
             self._answer(meter, Outcome(error=str(error), failed={meter.label: str(error)}))
             await asyncio.sleep(0)
@@ -180,6 +184,26 @@ class Poller:
             self._failed(meter, error)
         else:
             self._succeeded(meter, result)
+
+    async def _read_out(self, meter: _Meter) -> ReadOut:
+        """One read-out; a second one before a stranger is believed.
+
+        The answers of two meters at one address, one upon the other, can pass the checksum by chance: a meter that
+        does not exist. Whoever is no more than that does not come twice.
+        """
+        result = await self._bus.run(read_out(meter.settings.address))
+        if not self._is_stranger(meter, result):
+            return result
+        again = await self._bus.run(read_out(meter.settings.address))
+        if again.address != result.address:
+            raise NoAnswer(f"{result.address} answers, then {again.address}: are there two meters at this address?")
+        return again
+
+    def _is_stranger(self, meter: _Meter, result: ReadOut) -> bool:
+        """Not the meter that was here, or the first one to be understood after failures."""
+        if meter.identity is None:
+            return meter.schedule.failures > 0
+        return not result.is_from(meter.identity.address)
 
     def _succeeded(self, meter: _Meter, result: ReadOut) -> None:
         taken_at = datetime.now(UTC)
@@ -225,6 +249,7 @@ class Poller:
 
     def _answer(self, meter: _Meter, outcome: Outcome) -> None:
         waiting, meter.waiting = meter.waiting, []
+        self._asked = [other for other in self._asked if other is not meter]  # asked while it was being read
         for future in waiting:
             if not future.done():
                 future.set_result(outcome)

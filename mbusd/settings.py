@@ -74,7 +74,7 @@ def _name(value: str) -> str:
 def _topic(value: str) -> str:
     at_its_ends = value[:1] in ("", "/", "$") or value.endswith("/")
     if at_its_ends or any(sign in value for sign in "+#") or not value.isprintable():
-        raise ValueError(f"'{value}' is no topic to publish on: no + and #, no / at its ends, no $ at its begin")
+        raise ValueError(f"'{value}' is no topic to publish on: no + and #, no / at its ends, no $ at the start")
     return value
 
 

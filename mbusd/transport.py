@@ -42,7 +42,7 @@ class Port:
     @property
     def scheme(self) -> str:
         """`serial`, `tcp`, or what else was written before `://`."""
-        return urlsplit(self.name).scheme if "://" in self.name else "serial"
+        return self.name.partition("://")[0].lower() if "://" in self.name else "serial"
 
     @property
     def slack_seconds(self) -> float:
@@ -63,7 +63,8 @@ def check_port(name: str) -> str:
 
 
 async def open_port(port: Port, protocol: ProtocolFactory) -> asyncio.Transport:
-    """Open the port and connect a new protocol to it. Raises TransportError."""
+    """Open the port and connect a new protocol to it. Raises TransportError; ValueError as `check_port` does."""
+    check_port(port.name)
     return await _OPENERS[port.scheme](port, protocol)
 
 
@@ -115,25 +116,43 @@ async def _open_tcp(port: Port, protocol: ProtocolFactory) -> asyncio.Transport:
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             transport, _ = await asyncio.get_running_loop().create_connection(protocol, host, number)
+        _tune(transport.get_extra_info("socket"))
     except TimeoutError as error:
         raise TransportError(port.name, f"no connection within {CONNECT_SECONDS:.0f} s") from error
-    except OSError as error:
-        raise TransportError(port.name, error.strerror or str(error)) from error
-    wire: socket.socket = transport.get_extra_info("socket")
-    wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or a retry is glued to the request before it
-    wire.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    except (OSError, UnicodeError) as error:
+        raise TransportError(port.name, _tcp_trouble(error)) from error
     return transport
 
 
+def _tune(wire: socket.socket) -> None:
+    """Requests leave at once, and a converter that has lost its power is missed within a minute, not after hours."""
+    wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or a retry is glued to the request before it
+    wire.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 20)  # seconds until the first probe
+    wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
+    wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+    wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 30_000)  # milliseconds without acknowledgement
+
+
+def _tcp_trouble(error: OSError | UnicodeError) -> str:
+    match error:
+        case ConnectionRefusedError():
+            return "connection refused; is the converter's TCP server on, and is this its port?"
+        case socket.gaierror() | UnicodeError():
+            return "there is no address for this name"
+        case _:
+            return error.strerror or str(error)
+
+
 def _host_and_port(name: str) -> tuple[str, int]:
-    parts = urlsplit(name)
     try:
-        number = parts.port
+        parts = urlsplit(name)
+        host, number = parts.hostname, parts.port
     except ValueError:
-        number = None
-    if not parts.hostname or not number or parts.path not in ("", "/"):
+        host, number = None, None
+    if not host or not number or parts.path not in ("", "/"):
         raise ValueError(f"'{name}' is not tcp://HOST:PORT (an IPv6 address in brackets: tcp://[::1]:10001)")
-    return parts.hostname, number
+    return host, number
 
 
 _OPENERS: dict[str, Callable[[Port, ProtocolFactory], Awaitable[asyncio.Transport]]] = {

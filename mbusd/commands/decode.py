@@ -3,7 +3,6 @@
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
 
 from rich.console import Console
 
@@ -42,7 +41,7 @@ def _telegrams(words: Sequence[str]) -> Iterator[str]:
     """A telegram an argument, or one in all where each argument is a byte; a line of stdin where there is none."""
     if words and all(len(word) <= 2 for word in words):
         words = ["".join(words)]
-    lines: Iterable[str] = chain(words) if words else sys.stdin
+    lines: Iterable[str] = words or sys.stdin or ()  # None where stdin is closed
     return (line.strip() for line in lines if line.strip())
 
 

@@ -31,7 +31,7 @@ async def run(tcp: tuple[str, int] | None, link: Path | None, file: Path | None,
         await task
     except asyncio.CancelledError:
         return 0
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: a name that cannot be one of a host
         print(f"mbusd: cannot serve: {error}", file=sys.stderr)
     return 1
 

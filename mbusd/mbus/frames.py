@@ -82,7 +82,9 @@ def parse(data: bytes) -> Frame:
     if not data:
         raise DecodeError("empty", "no bytes", 0)
     match data[0]:
-        case 0xE5 | 0xA2 if len(data) == 1:
+        case 0xE5 | 0xA2:
+            if len(data) > 1:
+                raise DecodeError("length", f"{data[0]:02X} is a whole frame, here are {len(data)} bytes", 1)
             return Ack() if data[0] == ACK else Nack()
         case 0x10:
             return _parse_short(data)

@@ -24,6 +24,15 @@ class ReadOut:
     telegrams: tuple[Telegram, ...]
     problems: tuple[str, ...] = ()
 
+    @property
+    def address(self) -> SecondaryAddress | None:
+        """Who answered, where a header says so."""
+        return next(filter(None, map(_address_in, self.telegrams)), None)
+
+    def is_from(self, address: str) -> bool:
+        """Whether the meter with this secondary address may have sent it; without a header nothing speaks against."""
+        return self.address is None or SecondaryAddress(address).matches(self.address)
+
 
 def snd_nke(address: int) -> ShortFrame:
     """Link reset: clears the FCB memory of the meter at this A field (to 253 also the selection)."""

@@ -10,7 +10,7 @@ import logging
 import random
 import ssl
 from collections.abc import Callable, Iterable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import aiomqtt
 
@@ -77,6 +77,7 @@ class Broker:
 
     async def run(self, last_words: Callable[[], Iterable[Message]]) -> NoReturn:
         """Connect, talk, reconnect, until cancelled; then say `last_words` and disconnect."""
+        asyncio.get_running_loop().set_exception_handler(_overhear)
         failures = 0
         reason = ""
         while True:
@@ -185,6 +186,14 @@ class Broker:
                     await self._send(client, message)
         except (aiomqtt.MqttError, TimeoutError) as error:
             log.info("the broker did not hear our leave: %s", error)
+
+
+def _overhear(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Where a connection breaks aiomqtt may still ask to write to its closed socket: no news, and no traceback."""
+    if isinstance(context.get("exception"), OSError | ValueError) and "add_writer" in context["message"]:
+        log.debug("%s: %s", context["message"], context["exception"])
+    else:
+        loop.default_exception_handler(context)
 
 
 async def _stop(tasks: Iterable[asyncio.Task[None]]) -> None:

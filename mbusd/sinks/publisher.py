@@ -43,7 +43,8 @@ class Publisher:
         self._meters: dict[tuple[str, str], MeterInfo] = {}  # by bus and address
         self._seen: dict[str, Reading] = {}  # the last reading of each meter, with every measurement it ever had
         self._shapes: dict[str, object] = {}
-        self._values: dict[str, str] = {}
+        self._last: dict[str, Reading] = {}
+        self._said: dict[str, object] = {}  # by topic, for `only_on_change`
         self._has_learnt = False
         self._has_cleared = False
         self.meters_changed = False
@@ -55,10 +56,11 @@ class Publisher:
 
     @property
     def subscriptions(self) -> tuple[str, ...]:
-        """Requests, and what Home Assistant and our earlier life have left at the broker."""
+        """Requests, what others say of us, and what Home Assistant and our earlier life have left at the broker."""
+        ours = (*self._topics.requests, self._topics.bridge_state)
         if not self._settings.homeassistant.enabled:
-            return self._topics.requests
-        return (*self._topics.requests, self._birth_topic, f"{self._discovery.discovery_prefix}/device/+/config")
+            return ours
+        return (*ours, self._birth_topic, f"{self._discovery.discovery_prefix}/device/+/config")
 
     @property
     def _birth_topic(self) -> str:
@@ -66,23 +68,20 @@ class Publisher:
         return home.status_topic or f"{home.discovery_prefix}/status"
 
     def greeting(self) -> Iterator[Message]:
-        """What is said before anything has happened; the bridge first, since the meters' devices point to it."""
-        if self._settings.homeassistant.enabled:
-            payload = bridge_payload(self._discovery, [bus.name for bus in self._settings.buses])
-            yield from self._discover(self._announcements.update(self._discovery.bridge_topic, payload))
+        """What is said before anything has happened."""
         yield self._topics.of_bridge(online=True)
         yield self._info
         for bus in self._settings.buses:
             yield self._topics.of_bus(bus.name, up=False)
 
     def farewell(self) -> Iterator[Message]:
-        """What is said at a clean end: everything is offline."""
+        """What is said at a clean end: everything is offline; the bridge first, which counts for all, time is short."""
+        yield self._topics.of_bridge(online=False)
+        for bus in self._settings.buses:
+            yield self._topics.of_bus(bus.name, up=False)
         for info in self._meters.values():
             if info.name:
                 yield self._topics.of_availability(replace(info, online=False))
-        for bus in self._settings.buses:
-            yield self._topics.of_bus(bus.name, up=False)
-        yield self._topics.of_bridge(online=False)
 
     def take(self, event: Event) -> Iterator[Message]:
         """The messages that an event makes."""
@@ -106,18 +105,38 @@ class Publisher:
         """Home Assistant says that it has started."""
         return self._settings.homeassistant.enabled and topic == self._birth_topic and payload == ONLINE
 
+    def after_birth(self) -> Iterator[Message]:
+        """What Home Assistant, newly started, cannot know from what is retained."""
+        if not self._settings.mqtt.retain:
+            for name, reading in self._last.items():
+                yield next(self._topics.of_reading(reading, (item.key for item in self._seen[name].measurements)))
+
+    def correction(self, topic: str, payload: str) -> Iterator[Message]:
+        """What is to be said when the will of an old connection, which the broker missed only now, calls us dead."""
+        if topic == self._topics.bridge_state and payload != ONLINE:
+            yield self._topics.of_bridge(online=True)
+
     def learn(self, topic: str, payload: str) -> bool:
         """Take note of a discovery message found at the broker; False if the message is something else."""
         if not topic.startswith(f"{self._discovery.discovery_prefix}/device/"):
             return False
-        self._announcements.learn(topic, payload)
-        if not payload:
-            self._shapes.clear()  # somebody deleted a device: it is announced again with its next reading
+        if topic.startswith(f"{self._discovery.discovery_prefix}/device/mbusd_"):
+            self._announcements.learn(topic, payload)
+            if not payload:
+                self._shapes.clear()  # somebody deleted a device: it is announced again with its next reading
         return True
 
     def learnt(self) -> Iterator[Message]:
-        """The broker has told all that it had retained."""
+        """The broker has told all that it had retained; what is announced from now on leaves no orphans of before.
+
+        The bridge first, since the meters' devices point to it.
+        """
         self._has_learnt = True
+        if self._settings.homeassistant.enabled:
+            payload = bridge_payload(self._discovery, [bus.name for bus in self._settings.buses])
+            yield from self._discover(self._announcements.update(self._discovery.bridge_topic, payload))
+            for seen in self._seen.values():
+                yield from self._announce(seen)
         yield from self._clear_leftovers()
 
     def asked(self, topic: str, payload: str) -> Asked | None:
@@ -141,9 +160,11 @@ class Publisher:
         """Take back what was announced for meters that left the file.
 
         Only when each meter of the file has answered or is known to be silent: until then a leftover may be the same
-        meter under its old name, whose history must not go.
+        meter under its old name, whose history must not go. What has no name until it answers may be any of them.
         """
-        unsettled = any(info.online is None and info.interval != "manual" for info in self._meters.values())
+        unsettled = any(
+            not info.name or (info.online is None and info.interval != "manual") for info in self._meters.values()
+        )
         if self._has_cleared or not self._has_learnt or unsettled or not self._settings.homeassistant.enabled:
             return
         self._has_cleared = True
@@ -159,10 +180,11 @@ class Publisher:
         measurements = {item.key: item for item in before.measurements} if before else {}
         measurements |= {item.key: item for item in reading.measurements}
         self._seen[reading.meter] = seen = replace(reading, measurements=tuple(measurements.values()))
-        if self._settings.homeassistant.enabled:
+        self._last[reading.meter] = reading
+        if self._settings.homeassistant.enabled and self._has_learnt:
             yield from self._announce(seen)
         for message in self._topics.of_reading(reading, measurements):
-            if self._is_news(message):
+            if self._is_news(message, reading):
                 yield message
 
     def _clear_values(self, before: Reading, reading: Reading) -> Iterator[Message]:
@@ -171,14 +193,19 @@ class Publisher:
         if self._settings.mqtt.values:
             for item in before.measurements:
                 if item.key not in kept:
-                    yield self._topics.of_value(reading.meter, item.key, None)
+                    message = self._topics.of_value(reading.meter, item.key, None)
+                    self._said.pop(message.topic, None)
+                    yield message
 
-    def _is_news(self, message: Message) -> bool:
-        if not self._settings.mqtt.only_on_change or message.topic.count("/") < self._topics.base.count("/") + 2:
+    def _is_news(self, message: Message, reading: Reading) -> bool:
+        if not self._settings.mqtt.only_on_change:
             return True
-        known = self._values.get(message.topic)
-        self._values[message.topic] = message.payload
-        return known != message.payload
+        content: object = message.payload
+        if message.topic == self._topics.meter(reading.meter):  # all of it but its time
+            content = (reading.status, [(item.key, item.value) for item in reading.measurements])
+        known = self._said.get(message.topic)
+        self._said[message.topic] = content
+        return known != content
 
     def _announce(self, seen: Reading) -> Iterator[Message]:
         shape = (seen.identity, [(item.key, item.unit, item.kind, item.decimals) for item in seen.measurements])

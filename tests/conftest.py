@@ -1,0 +1,22 @@
+"""A warning in the log fails a test, unless the test takes `caplog` and judges the log itself."""
+
+import inspect
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+WATCHED = ("mbusd", "asyncio")
+
+
+@pytest.fixture(autouse=True)
+def _quiet_log(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    yield
+    if "caplog" in inspect.signature(request.function).parameters:
+        return
+    loud = [
+        f"{record.name}: {record.getMessage()}"
+        for record in caplog.get_records("call")
+        if record.levelno >= logging.WARNING and record.name.split(".", 1)[0] in WATCHED
+    ]
+    assert not loud, f"unexpected in the log: {loud}"

@@ -1,0 +1,462 @@
+"""The master's read-out against lists of replies, and against meters that follow the FCB rule on a bad wire."""
+
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from random import Random
+
+import pytest
+
+from mbusd.mbus.address import PrimaryAddress, SecondaryAddress, parse_address
+from mbusd.mbus.errors import DecodeError, NoAnswer, Refused, WrongMeter
+from mbusd.mbus.frames import Ack, Frame, LongFrame, Noise, ShortFrame, parse
+from mbusd.mbus.link import Conversation, Reply, Request, Silence, acknowledgement, data, exchange
+from mbusd.mbus.master import MOST_TELEGRAMS, ReadOut, read_out, req_ud2, select, snd_nke
+from mbusd.mbus.telegram import Telegram, decode
+from mbusd.simulator import Behaviour, FcbMemory, Moment, SimulatedMeter
+from tests.mbus.driving import Script, reply, talk
+
+SILENCE = Silence()
+NOISE = Noise(b"\x00")
+E5 = Ack()
+PAGES = (
+    "68 16 16 68 08 05 72 78 56 34 12 2D 2C 08 04 10 00 00 00 0C 06 51 73 03 00 1F 00 16",
+    "68 16 16 68 08 05 72 78 56 34 12 2D 2C 08 04 11 00 00 00 0C 14 08 61 05 00 1F B6 16",
+    "68 13 13 68 08 05 72 78 56 34 12 2D 2C 08 04 12 00 00 00 0A 5A 06 07 7B 16",
+)
+FIRST, SECOND, LAST = map(reply, PAGES)
+NKE_5 = "10 40 05 45 16"
+FCB_1, FCB_0 = "10 7B 05 80 16", "10 5B 05 60 16"
+SELECT = "68 0B 0B 68 53 FD 52 78 56 34 12 2D 2C 08 04 1B 16"
+DESELECT = "10 40 FD 3D 16"
+SELECTED_1 = "10 7B FD 78 16"
+NOON = Moment(0.0, datetime(2025, 6, 1, 12, tzinfo=UTC))
+METER = SecondaryAddress("123456782D2C0804")
+
+
+def page(records: str, number: int = 1, identification: str = "12345678", control: int = 0x08) -> LongFrame:
+    """A telegram of the meter at address 5; `number` is its access number."""
+    header = bytes.fromhex(identification)[::-1] + bytes.fromhex("2D 2C 08 04") + bytes([number, 0, 0, 0])
+    return LongFrame(control, 5, 0x72, header + bytes.fromhex(records))
+
+
+def frames(result: ReadOut) -> list[Frame]:
+    return [telegram.frame for telegram in result.telegrams]
+
+
+# ------------------------------------------------------------------------------------------------ by primary address
+
+
+def test_a_read_out_of_three_telegrams_byte_by_byte() -> None:
+    script = Script([E5, FIRST, SECOND, LAST])
+    result = talk(read_out(PrimaryAddress(5)), script)
+    assert script.hex == [NKE_5, FCB_1, FCB_0, FCB_1]
+    assert frames(result) == [FIRST, SECOND, LAST]
+    assert result.problems == ()
+    assert result.address == METER
+
+
+@pytest.mark.parametrize("bad", [SILENCE, NOISE, E5, LongFrame(0x08, 6, 0x72, bytes(12))])
+def test_the_fcb_toggles_only_after_an_answer_that_was_accepted(bad: Reply) -> None:
+    script = Script([E5, bad, FIRST, bad, bad, SECOND, bad, LAST])
+    result = talk(read_out(PrimaryAddress(5)), script)
+    assert script.hex == [NKE_5, FCB_1, FCB_1, FCB_0, FCB_0, FCB_0, FCB_1, FCB_1]
+    assert frames(result) == [FIRST, SECOND, LAST]
+
+
+def test_every_read_out_begins_with_the_same_fcb() -> None:
+    for _ in range(2):
+        script = Script([E5, LAST])
+        talk(read_out(PrimaryAddress(5)), script)
+        assert script.hex == [NKE_5, FCB_1]
+
+
+def test_a_sleeping_meter_is_woken_by_the_first_snd_nke() -> None:
+    script = Script([SILENCE, E5, LAST])
+    assert frames(talk(read_out(PrimaryAddress(5)), script)) == [LAST]
+    assert script.hex == [NKE_5, NKE_5, FCB_1]
+
+
+def test_a_meter_that_ignores_snd_nke_is_read_to_its_end_before_it_is_believed() -> None:
+    """Its FCB memory may be 1: the first answer then is an old telegram. The toggled request brings the first."""
+    old, new = page("04 06 01 00 00 00", 1), page("04 06 02 00 00 00", 2)
+    script = Script([SILENCE, SILENCE, old, new])
+    result = talk(read_out(PrimaryAddress(5)), script)
+    assert script.hex == [NKE_5, NKE_5, FCB_1, FCB_0]
+    assert frames(result) == [new]
+
+
+def test_the_same_from_the_middle_of_its_telegrams() -> None:
+    script = Script([NOISE, SILENCE, SECOND, LAST, FIRST, SECOND, LAST])
+    result = talk(read_out(PrimaryAddress(5)), script)
+    assert script.hex == [NKE_5, NKE_5, FCB_1, FCB_0, FCB_1, FCB_0, FCB_1]
+    assert frames(result) == [FIRST, SECOND, LAST]
+
+
+def test_a_dead_meter_costs_two_resets_and_three_requests() -> None:
+    script = Script([SILENCE] * 5)
+    with pytest.raises(NoAnswer):
+        talk(read_out(PrimaryAddress(5)), script)
+    assert script.hex == [NKE_5, NKE_5, FCB_1, FCB_1, FCB_1]
+
+
+def test_attempts_can_be_fewer() -> None:
+    script = Script([SILENCE] * 2)
+    with pytest.raises(NoAnswer):
+        talk(read_out(PrimaryAddress(5), attempts=1), script)
+    assert script.hex == [NKE_5, FCB_1]
+
+
+def test_half_a_read_out_is_none() -> None:
+    with pytest.raises(NoAnswer):
+        talk(read_out(PrimaryAddress(5)), Script([E5, FIRST, SILENCE, SILENCE, SILENCE]))
+
+
+def test_e5_instead_of_data_means_that_there_are_none_now() -> None:
+    with pytest.raises(NoAnswer, match="only E5 where data are due"):
+        talk(read_out(PrimaryAddress(5)), Script([E5, E5, E5, E5]))
+
+
+def test_a2_is_a_refusal() -> None:
+    with pytest.raises(NoAnswer, match=r"refuses \(A2\)"):
+        talk(read_out(PrimaryAddress(5)), Script([E5, *[reply("A2")] * 3]))
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"), [("68 04 04 68 08 05 70 08 85 16", 8), ("68 03 03 68 08 05 70 7D 16", None)]
+)
+def test_an_application_error_is_a_refusal_and_is_not_asked_again(answer: str, code: int | None) -> None:
+    script = Script([E5, reply(answer)])
+    with pytest.raises(Refused) as refused:
+        talk(read_out(PrimaryAddress(5)), script)
+    assert refused.value.code == code
+    assert len(script.asked) == 2
+
+
+def test_an_application_that_nobody_can_read_is_no_link_error() -> None:
+    script = Script([E5, LongFrame(0x08, 5, 0xB7, b"\x01")])
+    with pytest.raises(DecodeError, match="B7"):
+        talk(read_out(PrimaryAddress(5)), script)
+    assert len(script.asked) == 2
+
+
+def test_another_meter_in_the_middle_of_a_read_out_spoils_it() -> None:
+    stranger = page("0A 5A 06 07", 0x11, "87654321")
+    with pytest.raises(WrongMeter) as wrong:
+        talk(read_out(PrimaryAddress(5)), Script([E5, FIRST, stranger]))
+    assert (wrong.value.asked, wrong.value.answered) == ("123456782D2C0804", "876543212D2C0804")
+
+
+def test_telegrams_without_a_header_say_nothing_of_who_sent_them() -> None:
+    bare = LongFrame(0x08, 5, 0x78, bytes.fromhex("04 06 0A 00 00 00"))
+    result = talk(read_out(PrimaryAddress(5)), Script([E5, bare]))
+    assert result.address is None
+    assert result.is_from("123456782D2C0804")
+
+
+def test_who_sent_a_read_out() -> None:
+    result = talk(read_out(PrimaryAddress(5)), Script([E5, LAST]))
+    assert result.is_from("123456782D2C0804")
+    assert result.is_from("12345678FFFFFFFF")
+    assert not result.is_from("123456792D2C0804")
+
+
+# ------------------------------------------------------------------------------------------------ meters without end
+
+
+def test_1f_for_ever_with_the_same_telegram_is_cut() -> None:
+    same = page("04 06 0A 00 00 00 1F")
+    result = talk(read_out(PrimaryAddress(5)), Script([E5, same, same]))
+    assert frames(result) == [same]
+    assert result.problems == ("the meter announces another telegram but repeats the last one",)
+
+
+def test_1f_for_ever_with_new_values_and_access_numbers_is_cut() -> None:
+    moving = [page(f"04 06 {number:02X} 00 00 00 1F", number) for number in range(2)]
+    result = talk(read_out(PrimaryAddress(5)), Script([E5, *moving]))
+    assert frames(result) == moving[:1]
+    assert result.problems == ("the meter announces another telegram but begins again with the first one",)
+
+
+def test_1f_for_ever_after_several_telegrams_is_cut_where_they_begin_again() -> None:
+    endless = [page("04 06 0A 00 00 00 1F", 1), page("04 13 0A 00 00 00 1F", 2), page("04 06 0B 00 00 00 1F", 3)]
+    result = talk(read_out(PrimaryAddress(5)), Script([E5, *endless]))
+    assert frames(result) == endless[:2]
+    assert "begins again" in result.problems[0]
+
+
+def test_no_more_than_32_telegrams_are_taken() -> None:
+    many = [page(f"C1 {0x80 | n:02X} 00 13 00 1F", n) for n in range(40)]
+    script = Script([E5, *many])
+    result = talk(read_out(PrimaryAddress(5)), script)
+    assert frames(result) == many[:MOST_TELEGRAMS]
+    assert result.problems == ("the meter announces more than 32 telegrams",)
+    assert len(script.left) == 40 - MOST_TELEGRAMS - 1
+
+
+def test_1f_inside_the_makers_data_announces_nothing() -> None:
+    cyble = page("04 13 0A 00 00 00 0F 01 02 1F")
+    assert frames(talk(read_out(PrimaryAddress(5)), Script([E5, cyble]))) == [cyble]
+
+
+def test_a_telegram_that_is_only_a_header_is_a_read_out() -> None:
+    empty = page("")
+    assert frames(talk(read_out(PrimaryAddress(5)), Script([E5, empty]))) == [empty]
+
+
+# ------------------------------------------------------------------------------------------------ late answers
+
+
+@pytest.mark.parametrize("refreshed", [False, True], ids=["same", "refreshed"])
+def test_the_second_copy_of_an_answer_that_was_asked_for_twice_is_no_new_telegram(*, refreshed: bool) -> None:
+    """The first answer came only when the request had been repeated; the answer to the repetition comes next."""
+    copy = page("0C 06 52 73 03 00 1F", 0x11) if refreshed else FIRST
+    script = Script([E5, SILENCE, FIRST, copy, SECOND, LAST])
+    result = talk(read_out(PrimaryAddress(5)), script)
+    assert script.hex == [NKE_5, FCB_1, FCB_1, FCB_0, FCB_0, FCB_1]
+    assert frames(result) == [FIRST, SECOND, LAST]
+
+
+def test_a_second_copy_is_expected_only_once() -> None:
+    script = Script([E5, SILENCE, FIRST, FIRST, FIRST])
+    result = talk(read_out(PrimaryAddress(5)), script)
+    assert frames(result) == [FIRST]
+    assert result.problems
+
+
+# ------------------------------------------------------------------------------------------------ by secondary address
+
+
+@pytest.mark.parametrize(
+    ("address", "wire"),
+    [
+        ("123456782D2C0804", "68 0B 0B 68 53 FD 52 78 56 34 12 2D 2C 08 04 1B 16"),
+        ("FFFFFFFFFFFFFFFF", "68 0B 0B 68 53 FD 52 FF FF FF FF FF FF FF FF 9A 16"),
+        ("12345678", "68 0B 0B 68 53 FD 52 78 56 34 12 FF FF FF FF B2 16"),
+        ("FFFFFFFFFFFFFF07", "68 0B 0B 68 53 FD 52 FF FF FF FF FF FF FF 07 A2 16"),
+        ("0FFFFFFF", "68 0B 0B 68 53 FD 52 FF FF FF 0F FF FF FF FF AA 16"),
+        ("1FFFFFFF", "68 0B 0B 68 53 FD 52 FF FF FF 1F FF FF FF FF BA 16"),
+        ("12FFFFFF", "68 0B 0B 68 53 FD 52 FF FF FF 12 FF FF FF FF AD 16"),
+        ("123FFFFF", "68 0B 0B 68 53 FD 52 FF FF 3F 12 FF FF FF FF ED 16"),
+    ],
+)
+def test_the_bytes_of_a_selection(address: str, wire: str) -> None:
+    secondary = parse_address(address)
+    assert isinstance(secondary, SecondaryAddress)
+    assert select(secondary) == reply(wire)
+
+
+def test_select_read_deselect() -> None:
+    answer = reply("68 15 15 68 08 01 72 78 56 34 12 2D 2C 08 04 06 00 00 00 04 06 E7 91 00 00 7C 16")
+    script = Script([E5, answer, E5])
+    result = talk(read_out(METER), script)
+    assert script.hex == [SELECT, SELECTED_1, DESELECT]
+    assert frames(result) == [answer]
+
+
+def test_nobody_selected_is_no_answer_and_nothing_is_requested() -> None:
+    script = Script([SILENCE] * 3)
+    with pytest.raises(NoAnswer):
+        talk(read_out(METER), script)
+    assert script.hex == [SELECT] * 3
+
+
+def test_a_deselection_that_nobody_acknowledges_is_no_failure() -> None:
+    assert frames(talk(read_out(METER), Script([E5, LAST, SILENCE]))) == [LAST]
+
+
+@pytest.mark.parametrize("stranger", ["123456792D2C0804", "123456782D2D0804", "123456782D2C0904", "123456782D2C0807"])
+def test_an_answer_of_another_than_the_selected_meter_is_refused(stranger: str) -> None:
+    header = SecondaryAddress(stranger).to_bytes() + bytes(4)
+    with pytest.raises(WrongMeter, match=f"asked for 123456782D2C0804, {stranger} answered"):
+        talk(read_out(METER), Script([E5, LongFrame(0x08, 1, 0x72, header)]))
+
+
+def test_with_wildcards_the_first_telegram_says_who_must_send_the_others() -> None:
+    secondary = parse_address("12345678")
+    other_maker = LongFrame(0x08, 5, 0x72, bytes.fromhex("78 56 34 12 42 04 08 04 11 00 00 00 0A 5A 06 07"))
+    with pytest.raises(WrongMeter, match="asked for 123456782D2C0804"):
+        talk(read_out(secondary), Script([E5, FIRST, other_maker]))
+
+
+def test_the_fixed_structure_answers_a_selection_by_its_identification() -> None:
+    fixed = LongFrame(0x08, 5, 0x73, bytes.fromhex("78 56 34 12 0A 00 E9 7E 01 00 00 00 35 01 00 00"))
+    assert frames(talk(read_out(METER), Script([E5, fixed, E5]))) == [fixed]
+    with pytest.raises(WrongMeter, match="asked for 123456792D2C0804, 12345678 answered"):
+        talk(read_out(SecondaryAddress("123456792D2C0804")), Script([E5, fixed]))
+
+
+# ------------------------------------------------------------------------------------------------ a bad wire
+#
+# The experiment: meters that follow the FCB rule, with any history before the read-out, 1 to 4 telegrams; every request
+# and every answer is lost or garbled with a chance of 20 %. A read-out may fail; it must never be wrong.
+
+
+class StrictMeter:
+    """A slave with a FCB memory and a pointer to its telegrams. Each round through them has fresh values."""
+
+    def __init__(self, chance: Random, *, answers_nke: bool = True) -> None:
+        self.telegrams = chance.randint(1, 4)
+        self.round = 0
+        self._answers_nke = answers_nke
+        self._last: int | None = chance.choice([None, 0, 1])
+        self._pointer = chance.randrange(self.telegrams)
+        self._access_number = chance.randrange(256)
+
+    def answer(self, frame: ShortFrame | LongFrame) -> Reply:
+        assert isinstance(frame, ShortFrame)
+        if frame.control == 0x40:
+            if self._answers_nke:
+                self._last = None
+                return E5
+            return SILENCE
+        fcb = frame.control >> 5 & 1
+        if fcb != self._last:
+            self._turn()
+        self._last = fcb
+        return self._telegram()
+
+    def _turn(self) -> None:
+        self._pointer = 0 if self._last is None else (self._pointer + 1) % self.telegrams
+        if self._pointer == 0:
+            self.round += 1
+
+    def _telegram(self) -> LongFrame:
+        """A record of its own for each telegram, which carries the round."""
+        self._access_number = self._access_number + 1 & 0xFF
+        more = "1F" if self._pointer < self.telegrams - 1 else ""
+        return page(f"01 {0x10 + self._pointer:02X} {self.round % 100:02X} {more}", self._access_number)
+
+
+def bad_wire(answer: Callable[[ShortFrame | LongFrame], Reply], chance: Random) -> Callable[[Request], Reply]:
+    """Each request and each answer is lost, or garbled, with a chance of 20 %."""
+
+    def transmitted(request: Request) -> Reply:
+        if chance.random() < 0.2:
+            return SILENCE
+        heard = answer(request.frame)
+        if isinstance(heard, Silence) or chance.random() >= 0.2:
+            return heard
+        return SILENCE if chance.random() < 0.5 else NOISE
+
+    return transmitted
+
+
+def judged(seeds: range, run: Callable[[Random], str]) -> Counter[str]:
+    """How many runs were `complete`, how many `gave up`, and how many were wrong."""
+    outcomes: Counter[str] = Counter()
+    for seed in seeds:
+        try:
+            outcome = run(Random(seed))  # noqa: S311 - loses frames, keeps no secret
+        except NoAnswer:
+            outcome = "gave up"
+        outcomes[outcome] += 1
+    return outcomes
+
+
+def verdict(telegrams: list[LongFrame], wanted: int, rounds: Callable[[], int]) -> str:
+    """Complete are all telegrams in their order, of one round that began after the read-out did."""
+    seen = [(telegram.data[13] - 0x10, telegram.data[14]) for telegram in telegrams]
+    return "complete" if seen == [(n, rounds() % 100) for n in range(wanted)] and rounds() > 0 else "wrong"
+
+
+def by_primary_address(
+    procedure: Callable[[PrimaryAddress], Conversation[ReadOut]], *, answers_nke: bool = True
+) -> Callable[[Random], str]:
+    def run(chance: Random) -> str:
+        meter = StrictMeter(chance, answers_nke=answers_nke)
+        result = talk(procedure(PrimaryAddress(5)), bad_wire(meter.answer, chance))
+        assert result.problems == ()
+        return verdict([telegram.frame for telegram in result.telegrams], meter.telegrams, lambda: meter.round)
+
+    return run
+
+
+def test_on_a_bad_wire_read_outs_may_fail_but_are_never_wrong() -> None:
+    outcomes = judged(range(10_000), by_primary_address(read_out))
+    assert outcomes["wrong"] == 0
+    assert outcomes["complete"] > 8000
+    assert outcomes["gave up"] > 100
+
+
+def test_the_same_with_meters_that_ignore_snd_nke() -> None:
+    outcomes = judged(range(2000), by_primary_address(read_out, answers_nke=False))
+    assert outcomes["wrong"] == 0
+    assert outcomes["complete"] > 1000
+
+
+def classic(address: PrimaryAddress) -> Conversation[ReadOut]:
+    """What masters often do: the FCB toggles with each request, also after one that failed."""
+    yield from exchange(snd_nke(address.number), acknowledgement)
+    fcb, telegrams, failures = True, [], 0
+    while failures < 3:
+        request = req_ud2(address.number, fcb=fcb)
+        fcb = not fcb
+        answer = data((yield Request(request)), request)
+        failures = failures + 1 if answer is None else 0
+        if answer is not None:
+            telegrams.append(decode(answer))
+            if not telegrams[-1].more_follows:
+                return ReadOut(tuple(telegrams))
+    raise NoAnswer("no answer")
+
+
+def without_reset(address: PrimaryAddress) -> Conversation[ReadOut]:
+    """A master that begins with FCB 1 and takes for granted that the meter does too."""
+    fcb = True
+    telegrams: list[Telegram] = []
+    while not telegrams or telegrams[-1].more_follows:
+        answer = yield from exchange(req_ud2(address.number, fcb=fcb), data)
+        telegrams.append(decode(answer.frame))
+        fcb = not fcb
+    return ReadOut(tuple(telegrams))
+
+
+@pytest.mark.parametrize("procedure", [classic, without_reset])
+def test_this_experiment_finds_masters_that_handle_the_fcb_badly(
+    procedure: Callable[[PrimaryAddress], Conversation[ReadOut]],
+) -> None:
+    outcomes = judged(range(500), by_primary_address(procedure))
+    assert outcomes["wrong"] > 100
+    assert outcomes["complete"] > 100
+
+
+def by_secondary_address(memory: FcbMemory) -> Callable[[Random], str]:
+    def run(chance: Random) -> str:
+        wanted, rounds = chance.randint(1, 4), -1
+
+        def pages(_moment: Moment) -> list[bytes]:
+            nonlocal rounds
+            rounds += 1
+            return [bytes([0x01, 0x10 + n, rounds % 100]) for n in range(wanted)]
+
+        meter = SimulatedMeter(METER, pages, primary=5, behaviour=Behaviour(fcb=memory))
+
+        def answer(frame: ShortFrame | LongFrame) -> Reply:
+            said = meter.answer(frame, NOON)
+            return SILENCE if said is None else parse(said.data)
+
+        for _ in range(chance.randrange(5)):  # whatever others have asked before
+            history: list[ShortFrame | LongFrame] = [
+                req_ud2(5, fcb=True),
+                req_ud2(5, fcb=False),
+                select(METER),
+                snd_nke(5),
+            ]
+            answer(chance.choice(history))
+            answer(req_ud2(0xFD, fcb=chance.random() < 0.5))
+        before = rounds
+        result = talk(read_out(METER), bad_wire(answer, chance))
+        assert result.problems == ()
+        return verdict(
+            [telegram.frame for telegram in result.telegrams], wanted, lambda: rounds if rounds > before else 0
+        )
+
+    return run
+
+
+@pytest.mark.parametrize("memory", ["shared", "separate"])
+def test_the_same_by_secondary_address(memory: FcbMemory) -> None:
+    outcomes = judged(range(1000), by_secondary_address(memory))
+    assert outcomes["wrong"] == 0
+    assert outcomes["complete"] > 600

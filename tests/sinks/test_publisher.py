@@ -1,0 +1,304 @@
+"""What the broker is told of the life of meters: first, exchanged, renamed, gone."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from mbusd.model import (
+    BusChanged,
+    BusStatistics,
+    Event,
+    Identity,
+    MeterChanged,
+    Outcome,
+    ReadingTaken,
+    ReadNow,
+    StatisticsTaken,
+)
+from mbusd.settings import Settings
+from mbusd.sinks.publisher import Publisher
+from mbusd.sinks.topics import Message
+from tests.sinks.readings import HEAT, NOON, SUCCESSOR, info, reading
+
+CONFIG = "homeassistant/device/mbusd_{}/config"
+OLD, NEW, BRIDGE = CONFIG.format(HEAT.address), CONFIG.format(SUCCESSOR.address), CONFIG.format("bridge")
+
+INFO = (
+    '{"version": "1.2", "started": "2026-11-20T12:00:00Z", "counts": {"buses": 1, "meters": 1}, '
+    '"config": {"log_level": "info"}}'
+)
+
+
+def publisher(homeassistant: Mapping[str, object] | None = None, **mqtt: object) -> Publisher:
+    document = {
+        "mqtt": mqtt,
+        "homeassistant": homeassistant or {},
+        "buses": [{"name": "cellar", "port": "/dev/x", "meters": [{"name": "heat_pump", "address": 68}]}],
+    }
+    return Publisher(Settings.model_validate(document), "1.2", NOON, {"log_level": "info"})
+
+
+def said(messages: Iterable[Message]) -> list[tuple[str, str]]:
+    return [(message.topic, message.payload) for message in messages]
+
+
+def taken(who: Publisher, *events: Event) -> list[tuple[str, str]]:
+    return [one for event in events for one in said(who.take(event))]
+
+
+def discovered(messages: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [(topic, payload) for topic, payload in messages if topic.startswith("homeassistant/")]
+
+
+def components(payload: str) -> dict[str, dict[str, object]]:
+    document: dict[str, dict[str, dict[str, object]]] = json.loads(payload)
+    return document["cmps"]
+
+
+def announced(identity: Identity = HEAT, meter: str = "heat_pump") -> str:
+    """The discovery message that an earlier life has left at the broker."""
+    earlier = publisher()
+    list(earlier.learnt())
+    ((_, payload),) = discovered(taken(earlier, ReadingTaken(reading(identity, meter))))
+    return payload
+
+
+@pytest.fixture
+def settled() -> Publisher:
+    """A publisher that knows what is retained, and has a meter that answered."""
+    one = publisher()
+    list(one.greeting())
+    list(one.take(MeterChanged(info(online=None))))
+    list(one.learnt())
+    return one
+
+
+def test_the_greeting_and_the_farewell() -> None:
+    one = publisher()
+    assert said(one.greeting()) == [
+        ("mbusd/bridge/state", "online"),
+        (
+            "mbusd/bridge/info",
+            INFO,
+        ),
+        ("mbusd/bus/cellar/state", "offline"),
+    ]
+    list(one.take(MeterChanged(info())))
+    list(one.take(MeterChanged(info("", address="7"))))
+    assert said(one.farewell()) == [
+        ("mbusd/bridge/state", "offline"),
+        ("mbusd/bus/cellar/state", "offline"),
+        ("mbusd/heat_pump/availability", "offline"),
+    ]
+    assert one.will == Message("mbusd/bridge/state", "offline", retain=True)
+
+
+def test_a_reading_is_announced_before_it_is_said(settled: Publisher) -> None:
+    messages = list(settled.take(ReadingTaken(reading())))
+    assert [message.topic for message in messages] == [
+        OLD,
+        "mbusd/heat_pump",
+        "mbusd/heat_pump/energy",
+        "mbusd/heat_pump/volume",
+    ]
+    assert messages[0].retain
+    assert messages[0].is_unique
+    assert set(components(messages[0].payload)) >= {"energy", "volume"}
+    assert discovered(taken(settled, ReadingTaken(reading()))) == []
+
+
+def test_the_document_carries_every_key_that_was_announced(settled: Publisher) -> None:
+    list(settled.take(ReadingTaken(reading())))
+    after = dict(taken(settled, ReadingTaken(reading(energy=11, power=5))))
+    assert set(components(after[OLD])) >= {"energy", "volume", "power"}
+    assert json.loads(after["mbusd/heat_pump"]) == {
+        "time": "2026-11-20T12:00:00Z",
+        "status": [],
+        "energy": 11,
+        "volume": None,
+        "power": 5,
+    }
+    assert json.loads(dict(taken(settled, ReadingTaken(reading(energy=12))))["mbusd/heat_pump"])["power"] is None
+
+
+def test_no_value_clears_its_topic(settled: Publisher) -> None:
+    list(settled.take(ReadingTaken(reading(energy=10))))
+    assert ("mbusd/heat_pump/energy", "") in taken(settled, ReadingTaken(reading(energy=None)))
+
+
+def test_an_exchanged_meter_goes_before_the_new_one_comes(settled: Publisher) -> None:
+    list(settled.take(ReadingTaken(reading(energy=10, volume=5))))
+    after = taken(settled, ReadingTaken(reading(SUCCESSOR, energy=1, power=2)))
+    assert after[0] == ("mbusd/heat_pump/volume", "")
+    assert [(topic, bool(payload)) for topic, payload in discovered(after)] == [(OLD, False), (NEW, True)]
+    assert "volume" not in components(dict(after)[NEW])
+    assert json.loads(dict(after)["mbusd/heat_pump"]) == {
+        "time": "2026-11-20T12:00:00Z",
+        "status": [],
+        "energy": 1,
+        "power": 2,
+    }
+
+
+def test_a_meter_exchanged_while_the_daemon_was_away(settled: Publisher) -> None:
+    assert settled.learn(OLD, announced())
+    after = discovered(taken(settled, ReadingTaken(reading(SUCCESSOR))))
+    assert [(topic, bool(payload)) for topic, payload in after] == [(OLD, False), (NEW, True)]
+
+
+def test_nothing_is_announced_before_it_is_known_what_was_there() -> None:
+    """A component that is left out without a tombstone lives on in Home Assistant as an orphan."""
+    one = publisher()
+    list(one.greeting())
+    assert discovered(taken(one, MeterChanged(info()), ReadingTaken(reading(energy=10)))) == []
+    assert one.learn(OLD, announced())  # with a volume, which the meter does not send any more
+    assert one.learn(BRIDGE, json.dumps({"o": {"name": "mbusd"}, "cmps": {"bus_attic_state": {"p": "sensor", "x": 1}}}))
+    after = discovered(said(one.learnt()))
+    assert [topic for topic, _ in after] == [BRIDGE, BRIDGE, OLD, OLD]
+    assert components(after[0][1])["bus_attic_state"] == {"p": "sensor"}
+    assert "bus_attic_state" not in components(after[1][1])
+    assert components(after[2][1])["volume"] == {"p": "sensor"}
+    assert "volume" not in components(after[3][1])
+
+
+def test_a_renamed_meter_is_not_removed_before_it_had_time_to_answer() -> None:
+    one = publisher()
+    assert one.learn(OLD, announced(meter="boiler"))
+    list(one.take(MeterChanged(info(online=None))))
+    assert discovered(said(one.learnt()))[0][0] == BRIDGE
+    assert discovered(taken(one, MeterChanged(info(online=None, failures=1)))) == []
+    after = discovered(taken(one, MeterChanged(info()), ReadingTaken(reading())))
+    assert ("", "") not in after
+    assert [topic for topic, payload in after if payload] == [OLD]
+    assert json.loads(after[-1][1])["stat_t"] == "mbusd/heat_pump"
+
+
+def test_meters_that_left_the_file_are_removed_when_all_others_are_settled() -> None:
+    one = publisher()
+    assert one.learn(NEW, announced(SUCCESSOR, "gone"))
+    list(one.take(MeterChanged(info(online=None))))
+    list(one.take(MeterChanged(info("second", address="5", online=None))))
+    assert (NEW, "") not in said(one.learnt())
+    assert discovered(taken(one, MeterChanged(info()))) == []
+    assert discovered(taken(one, MeterChanged(info("second", address="5", online=False), "silent"))) == [(NEW, "")]
+    assert discovered(taken(one, MeterChanged(info()))) == []
+
+
+def test_a_meter_that_is_never_read_keeps_nobody_waiting() -> None:
+    one = publisher()
+    assert one.learn(NEW, announced(SUCCESSOR, "gone"))
+    list(one.take(MeterChanged(info(online=None, interval="manual"))))
+    assert discovered(said(one.learnt()))[-1] == (NEW, "")
+
+
+def test_a_silent_meter_without_a_name_may_be_any_of_the_leftovers() -> None:
+    one = publisher()
+    assert one.learn(OLD, announced(meter=HEAT.address))
+    list(one.take(MeterChanged(info("", online=False), "silent")))
+    assert (OLD, "") not in said(one.learnt())
+    after = taken(one, MeterChanged(info(HEAT.address)), ReadingTaken(reading(meter=HEAT.address)))
+    assert (OLD, "") not in after
+
+
+def test_what_others_have_announced_is_not_touched() -> None:
+    one = publisher()
+    others = "homeassistant/device/0x00158d/config"
+    assert one.learn(others, '{"o": {"name": "Zigbee2MQTT"}, "stat_t": "mbusd/gone", "cmps": {}}')
+    assert one.learn(others, "[" * 100_000)
+    assert not one.learn("homeassistant/status", "online")
+    assert others not in dict(said(one.learnt()))
+
+
+def test_a_device_that_a_user_deleted_comes_back_with_its_next_reading(settled: Publisher) -> None:
+    list(settled.take(ReadingTaken(reading())))
+    assert settled.learn(OLD, "")
+    assert [topic for topic, _ in discovered(taken(settled, ReadingTaken(reading())))] == [OLD]
+
+
+def test_without_home_assistant_nothing_is_announced_and_nothing_learnt() -> None:
+    one = publisher({"enabled": False})
+    topics = [*said(one.greeting()), *said(one.learnt()), *taken(one, ReadingTaken(reading()))]
+    assert discovered(topics) == []
+    assert not one.is_birth("homeassistant/status", "online")
+    assert one.subscriptions == ("mbusd/bridge/request/+", "mbusd/+/get", "mbusd/bridge/state")
+
+
+def test_the_birth_of_home_assistant_is_where_the_user_says() -> None:
+    assert publisher().is_birth("homeassistant/status", "online")
+    assert not publisher().is_birth("homeassistant/status", "offline")
+    moved = publisher({"status_topic": "ha/birth", "discovery_prefix": "ha"})
+    assert moved.is_birth("ha/birth", "online")
+    assert not moved.is_birth("homeassistant/status", "online")
+    assert set(moved.subscriptions) >= {"ha/birth", "ha/device/+/config"}
+    assert publisher({"discovery_prefix": "ha"}).is_birth("ha/status", "online")
+
+
+def test_readings_that_are_not_retained_are_said_again_after_a_birth() -> None:
+    one = publisher(retain=False)
+    list(one.take(ReadingTaken(reading(energy=10, volume=2))))
+    list(one.take(ReadingTaken(reading(energy=11))))
+    (message,) = one.after_birth()
+    assert (message.topic, message.retain) == ("mbusd/heat_pump", False)
+    assert json.loads(message.payload)["energy"] == 11
+    assert json.loads(message.payload)["volume"] is None
+    kept = publisher()
+    list(kept.take(ReadingTaken(reading())))
+    assert list(kept.after_birth()) == []
+
+
+def test_only_on_change() -> None:
+    one = publisher({"enabled": False}, only_on_change=True, telegrams=True)
+    first = reading(energy=10, volume=Decimal("2.72"))
+    assert len(taken(one, ReadingTaken(first))) == 4
+    assert taken(one, ReadingTaken(replace(first, taken_at=NOON.replace(hour=13)))) == []
+    after = taken(one, ReadingTaken(reading(energy=11, volume=Decimal("2.72"))))
+    assert [topic for topic, _ in after] == ["mbusd/heat_pump", "mbusd/heat_pump/energy"]
+    after = taken(one, ReadingTaken(replace(reading(energy=11, volume=Decimal("2.72")), status=("power_low",))))
+    assert [topic for topic, _ in after] == ["mbusd/heat_pump"]
+
+
+def test_only_on_change_forgets_what_was_cleared() -> None:
+    one = publisher({"enabled": False}, only_on_change=True)
+    list(one.take(ReadingTaken(reading(energy=10, volume=5))))
+    assert ("mbusd/heat_pump/volume", "") in taken(one, ReadingTaken(reading(SUCCESSOR, energy=10)))
+    assert ("mbusd/heat_pump/volume", "5") in taken(one, ReadingTaken(reading(energy=10, volume=5)))
+
+
+def test_the_life_of_meters_and_buses(settled: Publisher) -> None:
+    settled.meters_changed = False
+    assert taken(settled, MeterChanged(info(online=False, failures=3), "silent", "no answer")) == [
+        ("mbusd/heat_pump/availability", "offline"),
+        ("mbusd/bridge/event", '{"event": "meter_silent", "meter": "heat_pump", "bus": "cellar", "why": "no answer"}'),
+    ]
+    assert settled.meters_changed
+    ((topic, payload),) = said(settled.meters())
+    assert (topic, json.loads(payload)[0]["failures"], settled.meters_changed) == ("mbusd/bridge/meters", 3, False)
+    assert taken(settled, MeterChanged(info("", address="9"), "found")) == [
+        ("mbusd/bridge/event", '{"event": "meter_found", "meter": "9", "bus": "cellar"}')
+    ]
+    assert taken(settled, BusChanged("cellar", up=False, why="unplugged")) == [
+        ("mbusd/bus/cellar/state", "offline"),
+        ("mbusd/bridge/event", '{"event": "bus_lost", "bus": "cellar", "why": "unplugged"}'),
+    ]
+    assert taken(settled, BusChanged("cellar", up=True))[1][1] == '{"event": "bus_back", "bus": "cellar"}'
+    assert taken(settled, StatisticsTaken("cellar", BusStatistics()))[0][0] == "mbusd/bus/cellar/statistics"
+
+
+def test_who_is_called_dead_and_is_alive_says_so() -> None:
+    one = publisher()
+    assert said(one.correction("mbusd/bridge/state", "offline")) == [("mbusd/bridge/state", "online")]
+    assert said(one.correction("mbusd/bridge/state", "")) == [("mbusd/bridge/state", "online")]
+    assert said(one.correction("mbusd/bridge/state", "online")) == []
+    assert said(one.correction("mbusd/other/state", "offline")) == []
+
+
+def test_requests_are_understood_and_answered(settled: Publisher) -> None:
+    asked = settled.asked("mbusd/bridge/request/read", '{"meter": "heat_pump", "transaction": 4}')
+    assert asked is not None
+    assert asked.command == ReadNow("heat_pump")
+    ((topic, payload),) = said(settled.answer(asked, Outcome(readings=(reading(energy=1),))))
+    assert topic == "mbusd/bridge/response/read"
+    assert json.loads(payload)["transaction"] == 4

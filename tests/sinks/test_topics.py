@@ -1,0 +1,245 @@
+"""The MQTT contract: exact topics and payloads, and what a request means."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import pytest
+
+from mbusd.exact_json import JsonValue
+from mbusd.model import BusStatistics, Command, Outcome, ReadAll, ReadNow
+from mbusd.sinks.topics import Asked, Message, Topics, plain
+from tests.sinks.readings import HEAT, NOON, info, reading
+
+TOPICS = Topics()
+
+
+def test_a_reading_is_one_document_and_a_topic_for_each_value() -> None:
+    taken = reading(energy=10, volume=Decimal("2.72"), flow_temperature=Decimal("18.360"))
+    assert list(TOPICS.of_reading(taken, ("energy", "volume", "flow_temperature"))) == [
+        Message(
+            "mbusd/heat_pump",
+            '{"time": "2026-11-20T12:00:00Z", "status": [], "energy": 10, "volume": 2.72, "flow_temperature": 18.36}',
+        ),
+        Message("mbusd/heat_pump/energy", "10"),
+        Message("mbusd/heat_pump/volume", "2.72"),
+        Message("mbusd/heat_pump/flow_temperature", "18.36"),
+    ]
+    assert all(message.retain and message.qos == 1 for message in TOPICS.of_reading(taken, ()))
+
+
+def test_the_document_has_every_key_and_null_where_there_is_no_value() -> None:
+    taken = replace(reading(energy=None, power=0), status=("power_low", "permanent_error"))
+    document, *values = TOPICS.of_reading(taken, ("volume", "energy", "power"))
+    assert document.payload == (
+        '{"time": "2026-11-20T12:00:00Z", "status": ["power_low", "permanent_error"], '
+        '"volume": null, "energy": null, "power": 0}'
+    )
+    assert values == [Message("mbusd/heat_pump/energy", ""), Message("mbusd/heat_pump/power", "0")]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (Decimal("-0.0"), "0"),
+        (Decimal("0.0000001"), "0.0000001"),
+        (Decimal("1E+6"), "1000000"),
+        (123456789012345678901234, "123456789012345678901234"),
+        ('quote " and \\', 'quote " and \\'),
+        ("", ""),
+        (date(2026, 1, 31), "2026-01-31"),
+        (datetime(2026, 1, 31, 23, 59), "2026-01-31T23:59:00"),  # noqa: DTZ001 - a meter's clock
+        (datetime(2026, 1, 31, 23, 59, tzinfo=UTC), "2026-01-31T23:59:00Z"),
+    ],
+)
+def test_the_plain_value(value: int | Decimal | str | date, text: str) -> None:
+    assert plain(value) == text
+
+
+def test_how_readings_are_published_is_configured() -> None:
+    quiet = Topics("house/mbus", retain=False, qos=0, values=False, telegrams=True)
+    taken = replace(reading(energy=10), telegrams=(b"\x68\x01", b"\xe5"))
+    assert list(quiet.of_reading(taken, ())) == [
+        Message(
+            "house/mbus/heat_pump", '{"time": "2026-11-20T12:00:00Z", "status": [], "energy": 10}', retain=False, qos=0
+        ),
+        Message("house/mbus/heat_pump/telegram", "6801 E5", retain=False, qos=1),
+    ]
+    assert TOPICS.of_value("m", "energy", None) == Message("mbusd/m/energy", "")
+
+
+def test_states() -> None:
+    assert TOPICS.of_bridge(online=True) == Message("mbusd/bridge/state", "online")
+    assert TOPICS.of_bridge(online=False) == Message("mbusd/bridge/state", "offline")
+    assert TOPICS.of_bus("cellar", up=True) == Message("mbusd/bus/cellar/state", "online")
+    assert TOPICS.of_availability(info()) == Message("mbusd/heat_pump/availability", "online")
+    assert TOPICS.of_availability(info(online=None)) == Message("mbusd/heat_pump/availability", "offline")
+
+
+def test_statistics() -> None:
+    message = TOPICS.of_statistics("cellar", BusStatistics(5, 1, 20, 2, 3, 4, 1, 0.12345, overload=True))
+    assert message.topic == "mbusd/bus/cellar/statistics"
+    assert json.loads(message.payload) == {
+        "read_outs": 5,
+        "failures": 1,
+        "requests": 20,
+        "retries": 2,
+        "timeouts": 3,
+        "noise": 4,
+        "reopened": 1,
+        "utilisation": 12.3,
+        "overload": True,
+    }
+
+
+def test_the_list_of_meters() -> None:
+    silent = info("", address="5", identity=None, last_read=None, failures=7, online=False, keys=())
+    message = TOPICS.of_meters([info(), silent])
+    assert message.topic == "mbusd/bridge/meters"
+    assert message.retain
+    assert json.loads(message.payload) == [
+        {
+            "name": "heat_pump",
+            "bus": "cellar",
+            "address": "68",
+            "identity": {
+                "id": "12345678",
+                "manufacturer": "KAM",
+                "version": 8,
+                "medium": 4,
+                "medium_name": "heat",
+                "address": "123456782D2C0804",
+            },
+            "keys": [{"key": "energy", "unit": "kWh", "name": "Energy", "quantity": "energy"}],
+            "interval": "10s",
+            "last_read": "2026-11-20T12:00:00Z",
+            "failures": 0,
+        },
+        {
+            "name": None,
+            "bus": "cellar",
+            "address": "5",
+            "identity": None,
+            "keys": [],
+            "interval": "10s",
+            "last_read": None,
+            "failures": 7,
+        },
+    ]
+
+
+def test_the_bridge_tells_who_it_is_and_what_happens() -> None:
+    assert TOPICS.of_info("1.2", NOON, {"meters": 3}, {"x": 1}) == Message(
+        "mbusd/bridge/info",
+        '{"version": "1.2", "started": "2026-11-20T12:00:00Z", "counts": {"meters": 3}, "config": {"x": 1}}',
+    )
+    assert TOPICS.of_event("meter_silent", meter="küche", bus="cellar", why="", none=None) == Message(
+        "mbusd/bridge/event",
+        '{"event": "meter_silent", "meter": "küche", "bus": "cellar"}',
+        retain=False,
+        is_unique=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "payload", "asked"),
+    [
+        ("read", '{"meter": "heat_pump"}', ReadNow("heat_pump")),
+        ("read", '{"meter": 12345678}', ReadNow("12345678")),
+        ("read", "heat_pump", ReadNow("heat_pump")),
+        ("read", ' "heat pump"\n', ReadNow("heat pump")),
+        ("read", "12345678", ReadNow("12345678")),
+        ("read", "01234567", ReadNow("01234567")),
+        ("read", "12345E78", ReadNow("12345E78")),
+        ("read", "1234567800E00000", ReadNow("1234567800E00000")),
+        ("read", "true", ReadNow("true")),
+        ("read_all", "", ReadAll()),
+        ("read_all", "{}", ReadAll()),
+        ("read_all", "PRESS", ReadAll()),
+    ],
+)
+def test_requests(command: str, payload: str, asked: Command) -> None:
+    response = f"mbusd/bridge/response/{command}"
+    assert TOPICS.asked(f"mbusd/bridge/request/{command}", payload) == Asked(asked, response_topic=response)
+
+
+@pytest.mark.parametrize(
+    ("command", "payload", "error"),
+    [
+        ("read", "", 'read needs the name of a meter: {"meter": "…"}'),
+        ("read", '{"meters": "x"}', 'read needs the name of a meter: {"meter": "…"}'),
+        ("read", '{"meter": true}', 'read needs the name of a meter: {"meter": "…"}'),
+        ("read", '{"meter": ["x"]}', 'read needs the name of a meter: {"meter": "…"}'),
+        ("read", "[1]", "the payload is a JSON object or the name of a meter"),
+        ("read", "x" * 10001, "the request is longer than 10000 characters"),
+        ("explode", "{}", "there is no request 'explode'; there are read and read_all"),
+    ],
+)
+def test_requests_that_are_none_are_told_so(command: str, payload: str, error: str) -> None:
+    response = f"mbusd/bridge/response/{command}"
+    assert TOPICS.asked(f"mbusd/bridge/request/{command}", payload) == Asked(None, error, response)
+
+
+@pytest.mark.parametrize("payload", ['{"transaction": NaN}', '{"transaction": 1e999}', "[" * 9000, '{"a":' * 1500])
+def test_what_cannot_be_echoed_is_taken_for_a_strange_name(payload: str) -> None:
+    asked = TOPICS.asked("mbusd/bridge/request/read", payload)
+    assert asked is not None
+    assert asked.command == ReadNow(payload)
+    (answer,) = TOPICS.of_outcome(asked, Outcome(error="there is no such meter"))
+    assert json.loads(answer.payload) == {"status": "error", "error": "there is no such meter"}
+
+
+def test_get_reads_a_meter_whatever_the_payload_and_is_not_answered() -> None:
+    for payload in ("", "x", '{"transaction": 1}'):
+        asked = TOPICS.asked("mbusd/heat pump/get", payload)
+        assert asked == Asked(ReadNow("heat pump"))
+        assert list(TOPICS.of_outcome(asked, Outcome(readings=(reading(),)))) == []
+
+
+@pytest.mark.parametrize(
+    "topic", ["mbusd/heat_pump", "mbusd/bridge/state", "mbusd/a/b/get", "mbusd/bridge/request/a/b"]
+)
+def test_other_topics_are_no_requests(topic: str) -> None:
+    assert TOPICS.asked(topic, "{}") is None
+
+
+def test_what_to_subscribe_to_covers_all_requests() -> None:
+    assert Topics("a/b").requests == ("a/b/bridge/request/+", "a/b/+/get")
+    asked = Topics("a/b").asked("a/b/bridge/request/read", "x")
+    assert asked is not None
+    assert asked.response_topic == "a/b/bridge/response/read"
+    assert Topics("a/b").asked("a/b/x/get", "") == Asked(ReadNow("x"))
+
+
+@pytest.mark.parametrize("transaction", [7, "a b", 0, False, {"a": [1, None]}, 1.5])
+def test_the_answer_carries_the_reading_and_the_transaction(transaction: JsonValue) -> None:
+    request = json.dumps({"meter": "heat_pump", "transaction": transaction})
+    asked = TOPICS.asked("mbusd/bridge/request/read", request)
+    assert asked is not None
+    (answer,) = TOPICS.of_outcome(asked, Outcome(readings=(reading(volume=Decimal("2.72")),)))
+    assert (answer.topic, answer.retain) == ("mbusd/bridge/response/read", False)
+    assert json.loads(answer.payload) == {
+        "status": "ok",
+        "data": {"meter": "heat_pump", "reading": {"time": "2026-11-20T12:00:00Z", "status": [], "volume": 2.72}},
+        "transaction": transaction,
+    }
+
+
+def test_the_answer_to_read_all_tells_who_failed() -> None:
+    asked = TOPICS.asked("mbusd/bridge/request/read_all", "")
+    assert asked is not None
+    (answer,) = TOPICS.of_outcome(asked, Outcome(readings=(reading(energy=10),), failed={"flat_1": "no answer"}))
+    document = {"time": "2026-11-20T12:00:00Z", "status": [], "energy": 10}
+    assert json.loads(answer.payload) == {
+        "status": "ok",
+        "data": {"readings": {"heat_pump": document}, "failed": {"flat_1": "no answer"}},
+    }
+
+
+def test_an_error_is_an_answer() -> None:
+    asked = Asked(ReadNow("x"), response_topic="mbusd/bridge/response/read", transaction=5)
+    (answer,) = TOPICS.of_outcome(asked, Outcome(error="there is no meter 'x'"))
+    assert json.loads(answer.payload) == {"status": "error", "error": "there is no meter 'x'", "transaction": 5}
+    assert HEAT.address not in answer.payload

@@ -1,0 +1,333 @@
+"""Who may import whom: imports point down, `mbus/` is pure, one file knows each foreign library.
+
+`python -m tests.test_architecture` draws the picture of it anew into README.md.
+"""
+
+import ast
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "mbusd"
+
+# A room may import from lower rooms only (the number is its height), and of those only what its row names.
+HOUSE = """
+0 __init__
+0 model
+0 exact_json
+0 units
+0 schedule
+0 systemd
+0 transport
+0 mbus/errors
+0 mbus/vif
+0 mbus/media
+0 mbus/status
+0 sinks/homeassistant_map
+
+1 mbus/address: mbus/errors
+1 mbus/frames: mbus/errors
+1 mbus/values: mbus/errors
+1 sinks/topics: model exact_json
+1 sinks/entities: model exact_json sinks/homeassistant_map
+
+2 mbus/records: mbus/address mbus/errors mbus/values mbus/vif
+2 mbus/link: mbus/address mbus/errors mbus/frames
+2 settings: mbus/address transport
+2 sinks/homeassistant: model exact_json sinks/entities
+2 simulator: mbus/address mbus/errors mbus/frames
+
+3 mbus/fixed: mbus/errors mbus/records mbus/values mbus/vif
+3 config: settings
+3 bus: transport model mbus/frames mbus/link
+3 sinks/announcements: exact_json sinks/homeassistant
+3 sinks/mqtt: settings sinks/topics
+3 simulated_values: simulator
+3 virtual_bus: simulator mbus/frames
+
+4 mbus/telegram: mbus/address mbus/errors mbus/fixed mbus/frames mbus/records mbus/status
+4 sinks/publisher: model exact_json settings sinks/topics sinks/homeassistant sinks/announcements
+4 simulated_meters: simulated_values simulator
+4 meter_file: simulated_values simulator mbus/address mbus/errors
+
+5 mbus/master: mbus/address mbus/errors mbus/frames mbus/link mbus/telegram
+5 normalise: mbus/frames mbus/media mbus/records mbus/telegram mbus/vif model units
+5 explain: exact_json units mbus/address mbus/errors mbus/frames mbus/media mbus/records mbus/status mbus/telegram
+
+6 poller: bus schedule mbus/errors mbus/master model normalise settings transport
+6 document: exact_json normalise mbus/errors mbus/frames mbus/media mbus/records mbus/telegram
+
+7 app: __init__ config settings systemd model poller sinks/mqtt sinks/publisher sinks/topics
+
+8 commands/tables: exact_json model
+8 commands/configuration: app config
+8 commands/simulate: config meter_file simulated_meters simulator virtual_bus mbus/address
+
+9 commands/decode: commands/tables document explain exact_json mbus/errors
+9 commands/read: commands/tables bus document exact_json normalise transport mbus/address mbus/errors mbus/master
+9 commands/demo: app config simulated_meters simulator virtual_bus
+
+10 cli: __init__ commands/configuration commands/decode commands/demo commands/read commands/simulate \
+    config settings transport mbus/address mbus/errors
+11 __main__: cli
+"""
+
+FOREIGN = {  # who may know which foreign library
+    "serial": ("transport",),
+    "serial_asyncio": ("transport",),
+    "aiomqtt": ("sinks/mqtt",),
+    "yaml": ("config",),
+    "pydantic": ("settings", "config"),
+    "pydantic_core": ("config",),
+    "rich": ("commands/decode", "commands/read", "commands/tables"),
+    "amqtt": ("commands/demo",),
+}
+
+IO = ("asyncio", "time", "socket", "logging", "os", "select", "selectors", "ssl", "subprocess", "threading", "random")
+WITHOUT = {  # what of the standard library a room must not touch; a folder stands for its rooms
+    "mbus/": IO,
+    "model": IO,
+    "exact_json": IO,
+    "units": IO,
+    "schedule": IO,
+    "normalise": IO,
+    "document": IO,
+    "explain": IO,
+    **dict.fromkeys(("sinks/topics", "sinks/publisher", "sinks/announcements"), IO),
+    **dict.fromkeys(("sinks/homeassistant", "sinks/homeassistant_map", "sinks/entities"), IO),
+}
+
+FLOORS = {  # of the picture; what is not named stands alone
+    "entrance": "the entrance",
+    "sinks": "sinks/: what the world sees",
+    "bus_side": "bus side: time and bytes",
+    "paper": "telegrams on paper",
+    "simulation": "a bus without hardware",
+    "shared": "what both sides share",
+    "mbus": "mbus/: the protocol, pure",
+}
+FLOOR_OF = {
+    **dict.fromkeys(("cli", "commands", "app", "systemd"), "entrance"),
+    **dict.fromkeys(("transport", "bus", "poller", "schedule", "normalise", "units"), "bus_side"),
+    **dict.fromkeys(("document", "explain"), "paper"),
+    **dict.fromkeys(("simulator", "simulated_values", "simulated_meters", "meter_file", "virtual_bus"), "simulation"),
+    **dict.fromkeys(("model", "exact_json", "settings", "config"), "shared"),
+}
+BEGIN, END = "<!-- architecture -->", "<!-- /architecture -->"
+
+
+def house() -> dict[str, tuple[int, set[str]]]:
+    """Height of each room, and what it may import."""
+    rows = [line.partition(":") for line in HOUSE.splitlines() if line]
+    return {head.split()[1]: (int(head.split()[0]), set(words.split())) for head, _, words in rows}
+
+
+def files() -> dict[str, Path]:
+    """All modules by the name of their room; an `__init__` of a folder is none."""
+    found = {path.relative_to(PACKAGE).with_suffix("").as_posix(): path for path in PACKAGE.rglob("*.py")}
+    return {room: path for room, path in found.items() if room == "__init__" or not room.endswith("__init__")}
+
+
+def imported(source: str) -> Iterator[tuple[str, str]]:
+    """Everything that a source text imports, wherever it stands: module, and the name taken from it or nothing."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (("." * node.level + (node.module or ""), alias.name) for alias in node.names)
+        elif isinstance(node, ast.Name) and node.id == "__import__":
+            yield "importlib", ""
+
+
+def room_of(module: str, name: str, rooms: dict[str, tuple[int, set[str]]]) -> str | None:
+    """The room that an import means; None where it is not of the house."""
+    if module.partition(".")[0] != "mbusd":
+        return None
+    path = "/".join(module.split(".")[1:])
+    deeper = f"{path}/{name}".lstrip("/")
+    return deeper if deeper in rooms else path or "__init__"
+
+
+def complaints(room: str, source: str, rooms: dict[str, tuple[int, set[str]]]) -> list[str]:
+    """What is wrong with the imports of a room."""
+    found = []
+    height, allowed = rooms[room]
+    forbidden = {name for place, names in WITHOUT.items() if room == place or room.startswith(place) for name in names}
+    for module, name in imported(source):
+        if module.startswith("."):
+            found.append(f"{room} imports {module}: say the whole name")
+        elif (other := room_of(module, name, rooms)) is not None:
+            if other not in rooms or rooms[other][0] >= height:
+                found.append(f"{room} imports {other}, which is not below it")
+            elif other not in allowed:
+                found.append(f"{room} imports {other}, which its row does not name")
+        else:
+            top = module.partition(".")[0]
+            if top in FOREIGN and room not in FOREIGN[top]:
+                found.append(f"{room} imports {top}, which only {', '.join(FOREIGN[top])} may know")
+            elif top not in FOREIGN and top not in sys.stdlib_module_names:
+                found.append(f"{room} imports {top}, a foreign library that nobody may know")
+            elif top in forbidden or top == "importlib":
+                found.append(f"{room} imports {top}, which it must not")
+    return found
+
+
+def edges() -> dict[str, set[str]]:
+    """The imports of each room inside the house, as they are."""
+    rooms = house()
+    return {
+        room: {other for module, name in imported(path.read_text("utf-8")) if (other := room_of(module, name, rooms))}
+        for room, path in files().items()
+    }
+
+
+def test_every_file_has_its_row_and_every_row_its_file() -> None:
+    assert set(house()) == set(files()), "new room? give it a row in HOUSE (tests/test_architecture.py)"
+
+
+@pytest.mark.parametrize("room", sorted(house()))
+def test_a_room_imports_what_its_row_allows(room: str) -> None:
+    assert complaints(room, files()[room].read_text("utf-8"), house()) == []
+
+
+def test_rows_point_down_and_name_only_what_is_used() -> None:
+    rooms, used = house(), edges()
+    up = [(room, other) for room, (height, allowed) in rooms.items() for other in allowed if rooms[other][0] >= height]
+    unused = [(room, other) for room, (_, allowed) in rooms.items() for other in allowed - used[room]]
+    assert (up, unused) == ([], []), "a permission that nobody uses is a hole in the wall"
+
+
+def test_there_is_no_circle() -> None:
+    assert len(list(TopologicalSorter(edges()).static_order())) == len(files())  # raises CycleError
+
+
+def test_the_walls_that_must_stay() -> None:
+    rooms = house()
+    assert all(other.startswith("mbus/") for room in rooms if room.startswith("mbus/") for other in rooms[room][1])
+    assert not [room for room in rooms if room.startswith("sinks/") if any("mbus/" in to for to in rooms[room][1])]
+    simulation = {room for room, floor in FLOOR_OF.items() if floor == "simulation"}
+    outside = {other for room in simulation for other in rooms[room][1]} - simulation
+    assert outside == {"mbus/frames", "mbus/address", "mbus/errors"}, "it must not share the code that it tests"
+    assert [room for room in rooms if any(to.startswith("commands/") for to in rooms[room][1])] == [
+        "commands/decode",
+        "commands/read",
+        "cli",
+    ]
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("__init__.py")), ids=lambda path: path.parent.name)
+def test_an_init_holds_a_docstring_and_at_most_the_version(path: Path) -> None:
+    body = ast.parse(path.read_text("utf-8")).body
+    assert ast.get_docstring(ast.Module(body, []))
+    rest = [ast.unparse(statement).partition(" = ")[0] for statement in body[1:]]
+    assert rest == (["__version__"] if path.parent == PACKAGE else [])
+
+
+@pytest.mark.parametrize(
+    ("room", "source", "complaint"),
+    [
+        ("mbus/frames", "from mbusd.mbus.link import exchange", "mbus/frames imports mbus/link, which is not below it"),
+        ("mbus/frames", "import mbusd.mbus.frames", "mbus/frames imports mbus/frames, which is not below it"),
+        ("mbus/link", "import asyncio", "mbus/link imports asyncio, which it must not"),
+        ("mbus/link", "import os.path", "mbus/link imports os, which it must not"),
+        ("mbus/link", "from mbusd import model", "mbus/link imports model, which its row does not name"),
+        ("sinks/topics", "from mbusd.mbus import vif", "sinks/topics imports mbus/vif, which its row does not name"),
+        ("sinks/topics", "def f():\n import logging", "sinks/topics imports logging, which it must not"),
+        ("sinks/mqtt", "if TYPE_CHECKING:\n from mbusd.poller import Poller", "sinks/mqtt imports poller, which is"),
+        ("simulator", "from mbusd.mbus.link import x", "simulator imports mbus/link, which is not below it"),
+        ("virtual_bus", "from mbusd.mbus import link", "virtual_bus imports mbus/link, which its row does not name"),
+        ("poller", "import aiomqtt", "poller imports aiomqtt, which only sinks/mqtt may know"),
+        ("app", "import rich.console", "app imports rich, which only commands/decode, commands/read, commands/tables"),
+        ("settings", "from yaml import load", "settings imports yaml, which only config may know"),
+        ("poller", "import requests", "poller imports requests, a foreign library that nobody may know"),
+        ("poller", "from . import bus", "poller imports .: say the whole name"),
+        ("poller", "__import__('mbusd.app')", "poller imports importlib, which it must not"),
+        ("poller", "from mbusd.nowhere import x", "poller imports nowhere, which is not below it"),
+        ("poller", "from mbusd.commands import read", "poller imports commands/read, which is not below it"),
+    ],
+)
+def test_an_import_that_points_the_wrong_way_is_seen(room: str, source: str, complaint: str) -> None:
+    said = complaints(room, f"import json\n{source}\n", house())
+    assert len(said) == 1
+    assert said[0].startswith(complaint)
+
+
+def test_imports_for_types_and_inside_of_functions_count() -> None:
+    source = (
+        "if TYPE_CHECKING:\n    import a.b\ndef f():\n    from c import d as e\ntry:\n    import f as g\nfinally: pass"
+    )
+    assert set(imported(source)) == {("a.b", ""), ("c", "d"), ("f", "")}
+
+
+def test_the_picture_in_the_readme_is_the_house() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert text.count(BEGIN) == text.count(END) == 1, f"README.md needs a line {BEGIN} and a line {END}"
+    assert text.partition(BEGIN)[2].partition(END)[0].strip() == picture(), (
+        "the picture in README.md is not the house any more; draw it: python -m tests.test_architecture"
+    )
+
+
+def test_the_picture_leaves_out_only_what_follows() -> None:
+    assert reduced({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == {"a": {"b"}, "b": {"c"}, "c": set()}
+    assert "cli --> commands" in picture()
+    assert "sinks_mqtt --> settings & sinks_topics" in picture()
+
+
+def picture() -> str:
+    """The house as a Mermaid graph: floors as boxes, commands/ as one room, without what follows from other arrows."""
+    whole: dict[str, set[str]] = {}
+    for room, others in edges().items():
+        if not room.startswith("__"):
+            to = whole.setdefault(_drawn(room), set())
+            to |= {_drawn(other) for other in others if not other.startswith("__")} - {_drawn(room)}
+    lines = ["```mermaid", "graph TD"]
+    for floor, title in FLOORS.items():
+        lines.append(f'  subgraph {floor}_floor["{title}"]')
+        lines += [f'    {_id(room)}["{_label(room)}"]' for room in sorted(whole) if _floor(room) == floor]
+        lines.append("  end")
+    for room, others in sorted(reduced(whole).items()):
+        if others:
+            lines.append(f"  {_id(room)} --> {' & '.join(_id(other) for other in sorted(others))}")
+    return "\n".join([*lines, "```"])
+
+
+def reduced(graph: dict[str, set[str]]) -> dict[str, set[str]]:
+    """The same graph without the arrows that follow from longer ways."""
+    below: dict[str, set[str]] = {}
+    for room in TopologicalSorter(graph).static_order():
+        below[room] = graph[room].union(*(below[other] for other in graph[room]))
+    return {room: {to for to in others if not any(to in below[x] for x in others)} for room, others in graph.items()}
+
+
+def _drawn(room: str) -> str:
+    return "commands" if room.startswith("commands/") else room
+
+
+def _floor(room: str) -> str:
+    folder = room.partition("/")[0]
+    return FLOOR_OF.get(room) or folder
+
+
+def _id(room: str) -> str:
+    return room.replace("/", "_")
+
+
+def _label(room: str) -> str:
+    return "commands/" if room == "commands" else room.rpartition("/")[2]
+
+
+def _draw() -> None:
+    readme = ROOT / "README.md"
+    before, begin, rest = readme.read_text("utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        sys.exit(f"README.md needs a line {BEGIN} and a line {END}")
+    readme.write_text(f"{before}{BEGIN}\n{picture()}\n{END}{after}", "utf-8")
+
+
+if __name__ == "__main__":
+    _draw()

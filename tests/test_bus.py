@@ -1,0 +1,565 @@
+"""One wire: deadlines, noise, echo, late answers, cancellation, ports that vanish. Real sockets and terminals."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from mbusd import bus as bus_module
+from mbusd.bus import MOST_BYTES, Bus, Timing
+from mbusd.mbus.address import PrimaryAddress
+from mbusd.mbus.errors import NoAnswer
+from mbusd.mbus.frames import Ack, LongFrame, Noise, ShortFrame, encode
+from mbusd.mbus.link import Conversation, Reply, Request, Silence
+from mbusd.mbus.master import read_out, req_ud2, snd_nke
+from mbusd.meter_file import meter_from
+from mbusd.simulator import Fault, SimulatedBus, SimulatedMeter
+from mbusd.transport import Port, ProtocolFactory, TransportError, open_port
+from mbusd.virtual_bus import opened
+from tests.wires import PATIENCE, Peer, Terminal, converter, terminal
+
+T = TypeVar("T")
+NKE = snd_nke(5)
+REQUEST = req_ud2(5, fcb=True)
+E5 = b"\xe5"
+TELEGRAM = LongFrame(0x08, 5, 0x72, bytes.fromhex("78 56 34 12 2D 2C 08 04 05 00 00 00 04 06 0A 00 00 00"))
+OTHER = LongFrame(0x08, 6, 0x72, TELEGRAM.data)
+
+
+def once(frame: ShortFrame | LongFrame, attempt: int = 1) -> Conversation[Reply]:
+    """A conversation of one request."""
+    reply = yield Request(frame, attempt)
+    return reply
+
+
+async def soon(work: Awaitable[T]) -> T:
+    """The result, long before a test would be called slow."""
+    return await asyncio.wait_for(work, PATIENCE)
+
+
+@asynccontextmanager
+async def wired(window: float | None = None, baudrate: int = 2400) -> AsyncIterator[tuple[Bus, Peer]]:
+    """An open bus on TCP, and the converter's end of it."""
+    async with converter() as gateway:
+        bus = Bus(gateway.at(baudrate), window)
+        await bus.open()
+        yield bus, await gateway.peer()
+        bus.close()
+
+
+@asynccontextmanager
+async def plugged(baudrate: int = 2400, window: float | None = None) -> AsyncIterator[tuple[Bus, Terminal]]:
+    """An open bus on a pseudo-terminal, and the converter's end of it."""
+    with terminal() as pty:
+        bus = Bus(Port(pty.device, baudrate), window)
+        lost = await bus.open()
+        yield bus, pty
+        bus.close()
+        await asyncio.wait_for(lost, PATIENCE)
+
+
+async def exchanged(bus: Bus, peer: Peer, frame: ShortFrame | LongFrame, *answers: bytes) -> Reply:
+    """One request; when the peer has heard it, it says this."""
+    asked = asyncio.create_task(bus.run(once(frame)))
+    assert await peer.hears(len(encode(frame))) == encode(frame)
+    for answer in answers:
+        peer.says(answer.hex())
+    return await soon(asked)
+
+
+def meter(address: int = 5, count: int = 1, **more: object) -> SimulatedMeter:
+    entry: dict[str, object] = {
+        "address": address,
+        "identification": f"{address:08}",
+        "manufacturer": "KAM",
+        "medium": 4,
+    }
+    if "records" not in more:
+        entry["telegrams"] = [[f"01 {0x10 + number:02X} {address:02X}"] for number in range(count)]
+    return meter_from(entry | more)
+
+
+@asynccontextmanager
+async def on_simulated(wire: SimulatedBus, baudrate: int = 0) -> AsyncIterator[Bus]:
+    """An open bus on TCP to virtual meters; 0: at any speed."""
+    async with opened(wire, tcp=("127.0.0.1", 0), baudrate=baudrate) as served:
+        assert served.tcp is not None
+        bus = Bus(Port(f"tcp://127.0.0.1:{served.tcp[1]}", baudrate or 38400))
+        await bus.open()
+        yield bus
+        bus.close()
+
+
+def identifications(result: object) -> list[str | None]:
+    telegrams = getattr(result, "telegrams", ())
+    return [telegram.header and telegram.header.identification for telegram in telegrams]
+
+
+# ------------------------------------------------------------------------------------------------ times
+
+
+@pytest.mark.parametrize(
+    ("baudrate", "window", "character", "select", "longest"),
+    [(300, 1.150, 0.0367, 0.623, 9.570), (2400, 0.1875, 0.0046, 0.078, 1.196), (9600, 0.084, 0.0011, 0.019, 0.299)],
+)
+def test_the_times_of_the_standard(
+    baudrate: int, window: float, character: float, select: float, longest: float
+) -> None:
+    timing = Timing.of(Port("/dev/ttyUSB0", baudrate))
+    assert timing.window == pytest.approx(window, abs=5e-4)
+    assert timing.wire(1) == pytest.approx(character, abs=5e-5)
+    assert timing.wire(17) == pytest.approx(select, abs=5e-4)
+    assert timing.wire(261) == pytest.approx(longest, abs=1e-3)
+    assert timing.settle >= 33 / baudrate
+    assert timing.idle >= 11 / baudrate
+    assert timing.gap >= max(33 / baudrate, 0.05)
+
+
+def test_a_slow_meter_gets_the_window_that_the_owner_gives() -> None:
+    assert Timing.of(Port("/dev/ttyUSB0"), 5.0).window == 5.0
+
+
+async def test_a_complete_frame_ends_the_waiting_at_once() -> None:
+    async with wired(window=3600) as (bus, peer):
+        assert await exchanged(bus, peer, NKE, E5) == Ack()
+        assert await exchanged(bus, peer, REQUEST, encode(TELEGRAM)) == TELEGRAM
+
+
+@pytest.mark.parametrize(("baudrate", "size"), [(1200, 17), (300, 5)])
+async def test_the_window_begins_when_the_request_is_over(baudrate: int, size: int) -> None:
+    request = ShortFrame(0x40, 5) if size == 5 else LongFrame(0x53, 0xFD, 0x52, bytes(8))
+    assert len(encode(request)) == size
+    async with plugged(baudrate, window=0.0) as (bus, _):
+        assert await soon(bus.run(once(request))) == Silence()
+        assert time.monotonic() - bus.last_request_at >= size * 11 / baudrate
+
+
+async def test_an_answer_that_began_in_time_may_end_late(tmp_path: Path) -> None:
+    wire = SimulatedBus([meter(records=["04 06 0A 00 00 00"] * 10)])
+    async with opened(wire, link=tmp_path / "port", baudrate=2400) as served:
+        assert served.device is not None
+        bus = Bus(Port(served.device), window=0.03)
+        await bus.open()
+        reply = await soon(bus.run(once(REQUEST)))
+        took = time.monotonic() - bus.last_request_at
+        bus.close()
+    assert isinstance(reply, LongFrame)
+    assert took > bus.timing.wire(5) + bus.timing.window + bus.timing.slack
+
+
+async def test_silence_is_counted() -> None:
+    async with plugged(38400, window=0.0) as (bus, _):
+        with pytest.raises(NoAnswer):
+            await soon(bus.run(read_out(PrimaryAddress(5), attempts=2)))
+        counts = bus.statistics()
+    assert (counts.requests, counts.retries, counts.timeouts, counts.noise) == (4, 2, 4, 0)
+    assert 0 < counts.utilisation <= 1
+
+
+# ------------------------------------------------------------------------------------------------ what arrives
+
+
+async def test_an_answer_in_single_bytes() -> None:
+    async with wired() as (bus, peer):
+        data = encode(TELEGRAM)
+        assert await exchanged(bus, peer, REQUEST, *(bytes([byte]) for byte in data)) == TELEGRAM
+
+
+async def test_answers_in_pieces_over_the_wire() -> None:
+    wire = SimulatedBus([meter(count=3)], split=4)
+    async with on_simulated(wire) as bus:
+        result = await soon(bus.run(read_out(PrimaryAddress(5))))
+        assert len(result.telegrams) == 3
+        assert bus.statistics().retries == 0
+
+
+@pytest.mark.parametrize("baudrate", [0, 9600])
+async def test_the_echo_of_a_converter_is_no_answer(baudrate: int) -> None:
+    wire = SimulatedBus([meter(count=2)], echo=True)
+    async with on_simulated(wire, baudrate) as bus:
+        result = await soon(bus.run(read_out(PrimaryAddress(5))))
+        assert len(result.telegrams) == 2
+        assert (bus.statistics().retries, bus.statistics().noise) == (0, 0)
+
+
+async def test_an_echo_alone_is_silence() -> None:
+    async with wired(window=0.0) as (bus, peer):
+        assert await exchanged(bus, peer, NKE, encode(NKE)) == Silence()
+
+
+async def test_noise_before_a_telegram_does_not_matter() -> None:
+    async with wired() as (bus, peer):
+        assert await exchanged(bus, peer, REQUEST, b"\x00\xff\x03", encode(TELEGRAM)) == TELEGRAM
+
+
+async def test_a_false_head_before_a_telegram_does_not_matter() -> None:
+    async with wired() as (bus, peer):
+        assert await exchanged(bus, peer, REQUEST, b"\x68\xff\xff\x68", encode(TELEGRAM)) == TELEGRAM
+
+
+async def test_bytes_behind_a_telegram_are_counted_and_are_no_part_of_the_next_answer() -> None:
+    async with wired() as (bus, peer):
+        assert await exchanged(bus, peer, REQUEST, encode(TELEGRAM) + b"\x68\x03\x03") == TELEGRAM
+        assert bus.statistics().noise == 1
+        assert await exchanged(bus, peer, NKE, E5) == Ack()
+
+
+async def test_e5_in_noise_is_noise() -> None:
+    async with wired(window=0.0) as (bus, peer):
+        assert await exchanged(bus, peer, NKE, b"\x00\xe5") == Noise(b"\x00\xe5")
+        assert bus.statistics().noise == 1
+
+
+async def test_half_an_answer_is_noise() -> None:
+    async with wired(window=0.0) as (bus, peer):
+        half = encode(TELEGRAM)[:9]
+        assert await exchanged(bus, peer, REQUEST, half) == Noise(half)
+
+
+async def test_a_peer_that_talks_without_end_is_noise_and_fills_no_memory() -> None:
+    async with wired(window=0.0) as (bus, peer):
+        asked = asyncio.create_task(bus.run(once(REQUEST)))
+        await peer.hears(5)
+        peer.floods()
+        reply = await soon(asked)
+        assert isinstance(reply, Noise)
+        assert len(reply.data) <= 2 * MOST_BYTES
+
+
+# ------------------------------------------------------------------------------------------------ silence first
+
+
+async def test_after_stray_bytes_the_line_must_be_idle_for_33_bits() -> None:
+    async with plugged(300, window=0.0) as (bus, pty):
+        asked = asyncio.create_task(bus.run(once(NKE)))
+        assert await asyncio.to_thread(os.read, pty.end, 5) == encode(NKE)
+        os.write(pty.end, E5)
+        assert await soon(asked) == Ack()
+        strayed = time.monotonic()
+        os.write(pty.end, b"\xfe")
+        assert await soon(bus.run(once(NKE))) == Silence()
+        assert bus.last_request_at - strayed >= 33 / 300
+        assert bus.statistics().noise == 1
+
+
+async def test_the_right_answer_behind_a_wrong_one_is_not_taken_for_the_next() -> None:
+    """Another meter's late telegram came first; the E5 that was due must not acknowledge the next request."""
+    async with wired() as (bus, peer):
+        assert await exchanged(bus, peer, NKE, encode(OTHER)) == OTHER
+        due_until = bus.last_request_at + bus.timing.wire(5) + bus.timing.window
+        peer.says("E5")
+        assert await exchanged(bus, peer, REQUEST, encode(TELEGRAM)) == TELEGRAM
+        assert bus.last_request_at >= due_until
+        assert bus.statistics().noise == 1
+
+
+async def test_the_answer_to_a_repetition_may_have_a_twin() -> None:
+    """The first answer was late and came after the repetition: the second is still on its way."""
+    async with wired() as (bus, peer):
+        asked = asyncio.create_task(bus.run(once(REQUEST, attempt=2)))
+        await peer.hears(5)
+        peer.says(encode(TELEGRAM).hex())
+        assert await soon(asked) == TELEGRAM
+        due_until = bus.last_request_at + bus.timing.wire(5) + bus.timing.window
+        peer.says(encode(TELEGRAM).hex())
+        assert await exchanged(bus, peer, req_ud2(5, fcb=False), encode(OTHER)) == OTHER
+        assert bus.last_request_at >= due_until
+
+
+async def test_an_answer_that_comes_after_everything_does_not_become_another_meters() -> None:
+    late = meter(5, faults=["late"] * 3, late_by=0.3)
+    wire = SimulatedBus([late, meter(6, count=2)])
+    with_slack = Timing.of(Port("tcp://x:1", 38400))
+    late.behaviour.late_by = with_slack.window + with_slack.slack + 0.05
+    async with on_simulated(wire) as bus:
+        with pytest.raises(NoAnswer):
+            await soon(bus.run(read_out(PrimaryAddress(5), attempts=1)))
+        result = await soon(bus.run(read_out(PrimaryAddress(6))))
+        assert identifications(result) == ["00000006", "00000006"]
+
+
+async def test_on_a_bad_wire_no_request_runs_into_an_answer(tmp_path: Path) -> None:
+    """At the pace of a real wire; `early_requests` counts what a strict meter would suffer from."""
+    kinds = [fault for fault in Fault if fault is not Fault.LATE]
+    bad = meter(5, count=3)
+    bad.faults.extend([*kinds, Fault.NONE, *reversed(kinds), Fault.GARBLE, Fault.NOISE_AFTER, Fault.CUT])
+    wire = SimulatedBus([bad, meter(6)])
+    async with opened(wire, link=tmp_path / "port", baudrate=9600) as served:
+        assert served.device is not None
+        bus = Bus(Port(served.device, 9600))
+        await bus.open()
+        complete = 0
+        while bad.faults:
+            for address in (5, 6):
+                try:
+                    result = await soon(bus.run(read_out(PrimaryAddress(address))))
+                except NoAnswer:
+                    continue
+                complete += 1
+                assert identifications(result) == [f"{address:08}"] * (3 if address == 5 else 1)
+        bus.close()
+    assert wire.early_requests == 0
+    assert complete >= 2
+    assert bus.statistics().retries >= 5
+
+
+# ------------------------------------------------------------------------------------------------ conversations
+
+
+async def test_one_conversation_at_a_time() -> None:
+    turns: list[str] = []
+
+    def noted(name: str) -> Conversation[None]:
+        for _ in range(3):
+            turns.append(name)
+            yield Request(NKE)
+
+    async with on_simulated(SimulatedBus([meter()])) as bus:
+        await soon(asyncio.gather(bus.run(noted("a")), bus.run(noted("b"))))
+    assert turns == ["a", "a", "a", "b", "b", "b"]
+
+
+async def test_cancelled_in_the_middle_the_wire_is_of_use_again() -> None:
+    async with wired() as (bus, peer):
+        asked = asyncio.create_task(bus.run(once(REQUEST)))
+        await peer.hears(5)
+        due_until = bus.last_request_at + bus.timing.wire(5) + bus.timing.window
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        peer.says(encode(TELEGRAM).hex())  # nobody waits for it any more
+        assert await exchanged(bus, peer, NKE, E5) == Ack()
+        assert bus.last_request_at >= due_until
+        assert bus.statistics().noise == 1
+
+
+async def test_cancelled_while_an_answer_arrives_the_rest_of_it_is_waited_for() -> None:
+    async with wired(window=0.0) as (bus, peer):
+        asked = asyncio.create_task(bus.run(once(REQUEST)))
+        await peer.hears(5)
+        data = encode(TELEGRAM)
+        peer.says(data[:8].hex())
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        again = asyncio.create_task(bus.run(once(NKE)))
+        peer.says(data[8:].hex())
+        said = time.monotonic()
+        await peer.hears(5)
+        assert bus.last_request_at - said >= 33 / 2400
+        peer.says("E5")
+        assert await soon(again) == Ack()
+
+
+async def test_cancelled_while_others_are_on_the_wire_nothing_is_said() -> None:
+    async with wired(window=3600) as (bus, peer):
+        first = asyncio.create_task(bus.run(once(NKE)))
+        second = asyncio.create_task(bus.run(once(REQUEST)))
+        await peer.hears(5)
+        second.cancel()
+        peer.says("E5")
+        assert await soon(first) == Ack()
+        assert await exchanged(bus, peer, NKE, E5) == Ack()
+        assert bus.statistics().requests == 2
+
+
+async def test_a_conversation_that_cannot_go_on_is_closed() -> None:
+    ended: list[str] = []
+
+    def careful() -> Conversation[None]:
+        try:
+            yield Request(NKE)
+        finally:
+            ended.append("closed")
+
+    async with wired() as (bus, peer):
+        asked = asyncio.create_task(bus.run(careful()))
+        await peer.hears(5)
+        peer.hangs_up()
+        with pytest.raises(TransportError):
+            await soon(asked)
+    assert ended == ["closed"]
+
+
+# ------------------------------------------------------------------------------------------------ the port's life
+
+
+@contextmanager
+def quick(monkeypatch: pytest.MonkeyPatch, *seconds: float) -> Iterator[None]:
+    with monkeypatch.context() as patch:
+        patch.setattr(bus_module, "REOPEN_SECONDS", seconds or (0.01,))
+        yield
+
+
+class Told:
+    """What `keep_open` has told, and a way to wait for more of it."""
+
+    def __init__(self) -> None:
+        self.changes: asyncio.Queue[tuple[bool, str]] = asyncio.Queue()
+
+    def __call__(self, up: bool, why: str) -> None:  # noqa: FBT001 - the callback's shape
+        self.changes.put_nowait((up, why))
+
+    async def next(self) -> tuple[bool, str]:
+        return await asyncio.wait_for(self.changes.get(), PATIENCE)
+
+
+@asynccontextmanager
+async def kept_open(bus: Bus) -> AsyncIterator[Told]:
+    told = Told()
+    task = asyncio.create_task(bus.keep_open(told))
+    try:
+        yield told
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_bus_that_is_not_open() -> None:
+    bus = Bus(Port("/dev/ttyNONE"))
+    with pytest.raises(TransportError, match="/dev/ttyNONE: the port is not open"):
+        await bus.run(once(NKE))
+    with pytest.raises(TransportError, match="there is no such device"):
+        await bus.open()
+
+
+async def test_the_port_vanishes_in_the_middle_of_a_frame_and_comes_back() -> None:
+    async with converter() as gateway:
+        bus = Bus(gateway.port)
+        await bus.open()
+        peer = await gateway.peer()
+        asked = asyncio.create_task(bus.run(once(REQUEST)))
+        await peer.hears(5)
+        peer.says(encode(TELEGRAM)[:9].hex())
+        peer.hangs_up()
+        with pytest.raises(TransportError, match="the connection was closed"):
+            await soon(asked)
+        with pytest.raises(TransportError, match="the port is not open"):
+            await bus.run(once(NKE))
+        bus.close()
+        await bus.open()
+        assert await exchanged(bus, await gateway.peer(1), NKE, E5) == Ack()
+        bus.close()
+
+
+async def test_a_device_that_is_unplugged_in_the_middle_of_a_frame() -> None:
+    with terminal() as pty:
+        bus = Bus(Port(pty.device))
+        await bus.open()
+        asked = asyncio.create_task(bus.run(once(REQUEST)))
+        assert await asyncio.to_thread(os.read, pty.end, 5) == encode(REQUEST)
+        os.write(pty.end, encode(TELEGRAM)[:9])
+        pty.unplug()
+        with pytest.raises(TransportError, match=pty.device):
+            await soon(asked)
+        bus.close()
+
+
+async def test_closing_ends_the_conversation_that_is_under_way() -> None:
+    async with wired(window=3600) as (bus, peer):
+        asked = asyncio.create_task(bus.run(once(REQUEST)))
+        waiting = asyncio.create_task(bus.run(once(NKE)))
+        await peer.hears(5)
+        bus.close()
+        for task in (asked, waiting):
+            with pytest.raises(TransportError):
+                await soon(task)
+
+
+async def test_a_port_that_is_lost_while_a_request_waits_for_silence() -> None:
+    async with wired(window=5) as (bus, peer):
+        assert await exchanged(bus, peer, NKE, encode(OTHER)) == OTHER
+        asked = asyncio.create_task(bus.run(once(REQUEST)))
+        await asyncio.sleep(0)
+        peer.hangs_up()
+        with pytest.raises(TransportError):
+            await soon(asked)
+        assert bus.statistics().requests == 1
+
+
+async def test_keep_open_tells_up_and_down_and_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with quick(monkeypatch):
+        async with converter() as gateway:
+            bus = Bus(gateway.port)
+            async with kept_open(bus) as told:
+                for number in range(2):
+                    assert await told.next() == (True, "")
+                    peer = await gateway.peer(number)
+                    assert await exchanged(bus, peer, NKE, E5) == Ack()
+                    peer.hangs_up()
+                    assert await told.next() == (False, f"{gateway.port.name}: the connection was closed")
+                assert await told.next() == (True, "")
+                assert bus.statistics().reopened == 2
+
+
+async def test_a_converter_that_is_not_there_is_told_once_and_found_when_it_comes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with quick(monkeypatch):
+        async with converter() as gateway:
+            port = gateway.port
+            await gateway.leave()
+            tried = asyncio.Semaphore(0)
+
+            async def opener(port: Port, protocol: ProtocolFactory) -> asyncio.Transport:
+                tried.release()
+                return await open_port(port, protocol)
+
+            async with kept_open(Bus(port, opener=opener)) as told:
+                up, why = await told.next()
+                assert (up, why.startswith(f"{port.name}: connection refused")) == (False, True)
+                for _ in range(4):
+                    await asyncio.wait_for(tried.acquire(), PATIENCE)
+                assert told.changes.empty()
+                await gateway.listen()
+                assert await told.next() == (True, "")
+
+
+async def test_a_converter_that_sends_everybody_away_is_asked_ever_more_rarely(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses = (0.02, 0.06, 0.12)
+    opened_at: list[float] = []
+
+    async def opener(port: Port, protocol: ProtocolFactory) -> asyncio.Transport:
+        opened_at.append(time.monotonic())
+        return await open_port(port, protocol)
+
+    with quick(monkeypatch, *pauses):
+        async with converter() as gateway:
+            gateway.closes_at_once = True
+            async with kept_open(Bus(gateway.port, opener=opener)) as told:
+                for _ in range(5):
+                    assert (await told.next())[0]
+                    assert not (await told.next())[0]
+    waited = [after - before for before, after in pairwise(opened_at)]
+    for seconds, pause in zip(waited, (*pauses, pauses[-1]), strict=False):
+        assert seconds >= 0.8 * pause
+
+
+async def test_a_port_that_is_given_up_ends_conversations_as_a_lost_one_does() -> None:
+    async with converter() as gateway:
+        bus = Bus(gateway.port, window=3600)
+        async with kept_open(bus) as told:
+            assert await told.next() == (True, "")
+            asked = asyncio.create_task(bus.run(once(REQUEST)))
+            peer = await gateway.peer()
+            await peer.hears(5)
+        with pytest.raises(TransportError):
+            await soon(asked)
+        await asyncio.wait_for(peer.gone.wait(), PATIENCE)
+
+
+async def test_a_converter_that_resets_its_connections_is_a_lost_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    with quick(monkeypatch):
+        async with converter() as gateway, kept_open(Bus(gateway.port)) as told:
+            assert await told.next() == (True, "")
+            (await gateway.peer()).resets()
+            assert not (await told.next())[0]
+            assert await told.next() == (True, "")

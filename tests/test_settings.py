@@ -1,0 +1,196 @@
+"""Values of the configuration: durations, addresses, names, passwords, zones."""
+
+from datetime import UTC
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from pydantic import ValidationError
+
+from mbusd.mbus.address import PrimaryAddress, SecondaryAddress
+from mbusd.settings import BusSettings, MeterSettings, MqttSettings, Settings, TlsSettings, seconds, zone_of
+
+
+def settings_of(section: str, **values: object) -> Settings:
+    bus: dict[str, object] = {"name": "cellar", "port": "/dev/ttyUSB0"}
+    meter: dict[str, object] = {"address": 1}
+    document: dict[str, object] = {"buses": [bus], "mqtt": {}, "homeassistant": {}}
+    match section:
+        case "meter":
+            bus["meters"] = [meter | values]
+        case "bus":
+            bus |= values
+        case _:
+            document[section] = values
+    return Settings.model_validate(document)
+
+
+def meter_of(**values: object) -> MeterSettings:
+    return settings_of("meter", **values).buses[0].meters[0]
+
+
+def refusal(section: str, **values: object) -> str:
+    with pytest.raises(ValidationError) as caught:
+        settings_of(section, **values)
+    assert len(caught.value.errors()) == 1
+    return caught.value.errors()[0]["msg"]
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("30s", 30),
+        ("5m", 300),
+        ("5min", 300),
+        ("1h", 3600),
+        ("1.5h", 5400),
+        ("2 d", 172800),
+        ("7", 7),
+        (7, 7),
+        (0.5, 0.5),
+    ],
+)
+def test_durations(text: object, wanted: float) -> None:
+    assert seconds(text) == wanted
+
+
+@pytest.mark.parametrize("text", ["", "s", "5w", "-5s", "1h30m", "nan", "inf", "1e3", None, True, [5], "5 s s", "٣s x"])
+def test_what_is_no_duration(text: object) -> None:
+    with pytest.raises(ValueError, match="is no duration: 30s, 5m, 1h, 1d or a number of seconds are"):
+        seconds(text)
+
+
+def test_an_interval_is_a_duration_between_a_second_and_a_year_or_manual() -> None:
+    assert [meter_of(interval=text).interval for text in ("10s", 1, "366d", "manual")] == [10, 1, 366 * 86400, "manual"]
+    assert meter_of().interval is None
+    assert settings_of("bus").buses[0].interval == 3600
+    assert "or 'manual'" in refusal("meter", interval="sometimes")
+    assert refusal("meter", interval="0s").endswith("'0s' is out of range: 1s to 366d")
+    assert refusal("bus", interval="400d").endswith("is out of range: 1s to 366d")
+
+
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        (0, PrimaryAddress(0)),
+        (250, PrimaryAddress(250)),
+        ("68", PrimaryAddress(68)),
+        ("01234567", SecondaryAddress("01234567FFFFFFFF")),
+        ("681044022d2c0904", SecondaryAddress("681044022D2C0904")),
+    ],
+)
+def test_addresses(given: object, address: PrimaryAddress | SecondaryAddress) -> None:
+    assert meter_of(address=given).address == address
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (251, "a primary address is 0..250; put a secondary address in quotes, with its leading zeros"),
+        (12345678, "a primary address is 0..250; put a secondary address in quotes, with its leading zeros"),
+        (-1, "-1 is no primary address"),
+        ("1234567", "'1234567' is no address"),
+        ("1234567F", "'1234567F' has wildcards in its identification: a meter that is read needs all 8 digits"),
+        (True, "an address is 0..250, or 8 or 16 digits in quotes"),
+        (1.5, "an address is 0..250, or 8 or 16 digits in quotes"),
+        (None, "an address is 0..250, or 8 or 16 digits in quotes"),
+    ],
+)
+def test_what_is_no_address_of_a_meter(given: object, why: str) -> None:
+    assert why in refusal("meter", address=given)
+
+
+@pytest.mark.parametrize("name", ["a/b", "a+", "#", "", "   ", "a\nb", "a\0b"])
+def test_a_name_can_be_part_of_a_topic(name: str) -> None:
+    assert "cannot be part of a topic" in refusal("meter", name=name)
+    assert "cannot be part of a topic" in refusal("bus", name=name)
+
+
+@pytest.mark.parametrize("name", ["heat pump", "Wärme", "水", "flat.1", "$x", "12345678"])
+def test_names_may_be_words_of_any_language(name: str) -> None:
+    assert meter_of(name=name).name == name
+
+
+@pytest.mark.parametrize("topic", ["", "/a", "a/", "a/#", "+", "$SYS/a", "a\0b", "a\nb"])
+def test_a_base_topic_is_one_to_publish_on(topic: str) -> None:
+    assert "is no topic to publish on" in refusal("mqtt", base_topic=topic)
+    assert "is no topic to publish on" in refusal("homeassistant", discovery_prefix=topic)
+
+
+@pytest.mark.parametrize("host", ["", "a..b", "mqtt://broker", "my broker", "x" * 64 + ".org"])
+def test_a_host_is_a_name_that_can_be_looked_up(host: str) -> None:
+    assert "is no name or address of a host" in refusal("mqtt", host=host)
+
+
+@pytest.mark.parametrize("host", ["localhost", "192.0.2.1", "2001:db8::1", "core-mosquitto", "bröker.example"])
+def test_names_and_addresses_of_hosts(host: str) -> None:
+    assert settings_of("mqtt", host=host).mqtt.host == host
+
+
+def test_numbers_have_their_range() -> None:
+    assert settings_of("mqtt", qos="2", port="8883", keepalive="5").mqtt.qos == 2
+    refused = ({"qos": 3}, {"qos": -1}, {"port": 0}, {"port": 65536}, {"keepalive": 4}, {"port": "x"})
+    assert all(refusal("mqtt", **values) for values in refused)
+    assert "2000 is no rate of the M-Bus: 300, 600" in refusal("bus", baudrate=2000)
+    assert refusal("meter", offline_after=0)
+
+
+@pytest.mark.parametrize("port", ["", " ", "tcp://host", "tcp://host:x", "tcp://:5", "tcp://h:5/x", "udp://h:5"])
+def test_a_port_is_a_device_or_a_converter(port: str) -> None:
+    assert "/dev/… for a serial device" in refusal("bus", port=port) or "tcp://HOST:PORT" in refusal("bus", port=port)
+
+
+def test_a_password_stands_in_one_place_and_needs_a_user() -> None:
+    assert "exclude each other" in refusal("mqtt", username="u", password="p", password_file="f")
+    assert "a password needs a username" in refusal("mqtt", password="p")
+    assert "a password needs a username" in refusal("mqtt", password_file="f")
+
+
+def test_a_password_is_read_from_the_first_line_of_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    login = MqttSettings(username="u", password_file=file)
+    for content, password in ((b"geheim\n", "geheim"), ("ß ö\r\nx".encode(), "ß ö"), (b"", ""), (b" a \n", " a ")):
+        file.write_bytes(content)
+        assert login.read_password() == password
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(OSError, match="UTF-8"):
+        login.read_password()
+    file.unlink()
+    with pytest.raises(FileNotFoundError):
+        login.read_password()
+
+
+def test_a_password_in_the_settings_does_not_show_itself() -> None:
+    login = settings_of("mqtt", username="u", password="hunter2").mqtt
+    assert login.read_password() == "hunter2"
+    assert "hunter2" not in f"{login!r}{login}"
+    assert MqttSettings().read_password() is None
+
+
+@pytest.mark.parametrize(
+    ("given", "tls"),
+    [(True, TlsSettings()), ("True", TlsSettings()), ({}, TlsSettings()), (False, None), ("false", None), (None, None)],
+)
+def test_tls_is_a_word_or_a_mapping(given: object, tls: TlsSettings | None) -> None:
+    assert settings_of("mqtt", tls=given).mqtt.tls == tls
+
+
+def test_a_key_without_its_certificate_is_no_use() -> None:
+    assert "a key_file needs its cert_file" in refusal("mqtt", tls={"key_file": "k"})
+    assert settings_of("mqtt", tls={"key_file": "k", "cert_file": "c"}).mqtt.tls is not None
+
+
+def test_the_zone_of_a_meter_is_its_own_else_the_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert zone_of(meter_of(timezone="Europe/Berlin")) == ZoneInfo("Europe/Berlin")
+    monkeypatch.setenv("TZ", ":America/New_York")
+    assert zone_of(meter_of()) == ZoneInfo("America/New_York")
+    monkeypatch.setenv("TZ", "Mars/Olympus")
+    assert zone_of(meter_of()) == UTC
+    assert "is no time zone of this machine" in refusal("meter", timezone="Mars/Olympus")
+    assert "is no time zone of this machine" in refusal("meter", timezone="../../etc/passwd")
+
+
+def test_settings_cannot_be_changed() -> None:
+    bus = BusSettings(name="a", port="/dev/x")
+    with pytest.raises(ValidationError):
+        setattr(bus, "name", "b")  # noqa: B010 - mypy knows that it is frozen

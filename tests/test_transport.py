@@ -1,0 +1,201 @@
+"""Ports of level converters: a real pseudo-terminal, real sockets."""
+
+import asyncio
+import os
+import socket
+
+import pytest
+import serial
+
+from mbusd.transport import Port, TransportError, check_port, open_port
+from tests.wires import PATIENCE, converter, terminal
+
+
+class Ear(asyncio.Protocol):
+    """Hears bytes and the end of the port."""
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.heard: asyncio.Future[bytes] = loop.create_future()
+        self.ended: asyncio.Future[Exception | None] = loop.create_future()
+
+    def data_received(self, data: bytes) -> None:
+        if not self.heard.done():
+            self.heard.set_result(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.ended.set_result(exc)
+
+
+async def closed(transport: asyncio.Transport, ear: Ear) -> None:
+    transport.close()
+    await asyncio.wait_for(ear.ended, PATIENCE)
+
+
+# ------------------------------------------------------------------------------------------------ serial
+
+
+async def test_bytes_go_both_ways_over_a_pseudo_terminal() -> None:
+    with terminal() as pty:
+        ear = Ear()
+        transport = await open_port(Port(pty.device), lambda: ear)
+        transport.write(bytes.fromhex("10 40 01 41 16"))
+        assert await asyncio.to_thread(os.read, pty.end, 5) == bytes.fromhex("10 40 01 41 16")
+        os.write(pty.end, b"\xe5\x0d\x0a\x03\x11\x13\x00\xff")  # nothing is translated, swallowed or a signal
+        assert await asyncio.wait_for(ear.heard, PATIENCE) == b"\xe5\x0d\x0a\x03\x11\x13\x00\xff"
+        await closed(transport, ear)
+
+
+async def test_a_pseudo_terminal_has_no_parity_and_is_taken_as_it_is() -> None:
+    """Linux answers EINVAL to 8E1 on it."""
+    with terminal() as pty:
+        ear = Ear()
+        transport = await open_port(Port(pty.device), lambda: ear)
+        device: serial.Serial = transport.get_extra_info("serial")
+        assert device.parity == serial.PARITY_NONE
+        assert device.bytesize == serial.EIGHTBITS
+        assert device.stopbits == serial.STOPBITS_ONE
+        await closed(transport, ear)
+
+
+async def test_a_port_that_is_open_is_refused_until_it_is_closed() -> None:
+    with terminal() as pty:
+        ear = Ear()
+        transport = await open_port(Port(pty.device), lambda: ear)
+        with pytest.raises(TransportError, match=f"{pty.device}: another program has this port open"):
+            await open_port(Port(pty.device), Ear)
+        await closed(transport, ear)
+        again = Ear()
+        await closed(await open_port(Port(pty.device), lambda: again), again)
+
+
+async def test_a_device_that_is_not_there() -> None:
+    with pytest.raises(
+        TransportError, match="/dev/ttyNONE: there is no such device; is the converter plugged in"
+    ) as no:
+        await open_port(Port("/dev/ttyNONE"), Ear)
+    assert no.value.port == "/dev/ttyNONE"
+
+
+async def test_a_file_is_no_serial_device() -> None:
+    with pytest.raises(TransportError, match="/dev/null"):
+        await open_port(Port("/dev/null"), Ear)
+
+
+async def test_a_device_that_vanishes_ends_the_port() -> None:
+    with terminal() as pty:
+        ear = Ear()
+        await open_port(Port(pty.device), lambda: ear)
+        pty.unplug()
+        assert await asyncio.wait_for(ear.ended, PATIENCE) is not None
+
+
+# ------------------------------------------------------------------------------------------------ TCP
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_bytes_go_both_ways_over_tcp(host: str) -> None:
+    async with converter(host) as gateway:
+        ear = Ear()
+        transport = await open_port(gateway.port, lambda: ear)
+        peer = await gateway.peer()
+        transport.write(b"\x10\x40")
+        assert await peer.hears(2) == b"\x10\x40"
+        peer.says("E5")
+        assert await asyncio.wait_for(ear.heard, PATIENCE) == b"\xe5"
+        await closed(transport, ear)
+
+
+async def test_a_request_leaves_at_once_and_a_dead_converter_is_missed_within_a_minute() -> None:
+    async with converter() as gateway:
+        ear = Ear()
+        transport = await open_port(gateway.port, lambda: ear)
+        wire: socket.socket = transport.get_extra_info("socket")
+        assert wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert wire.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        idle, pause, count = (
+            wire.getsockopt(socket.IPPROTO_TCP, option)
+            for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        )
+        assert idle + pause * count <= 60
+        assert 0 < wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) <= 60_000
+        await closed(transport, ear)
+
+
+async def test_a_converter_that_hangs_up_ends_the_port() -> None:
+    async with converter() as gateway:
+        ear = Ear()
+        await open_port(gateway.port, lambda: ear)
+        (await gateway.peer()).hangs_up()
+        await asyncio.wait_for(ear.ended, PATIENCE)
+
+
+async def test_nobody_listens() -> None:
+    async with converter() as gateway:
+        port = gateway.port
+    with pytest.raises(TransportError, match=f"{port.name}: connection refused; is the converter's TCP server on"):
+        await open_port(port, Ear)
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", "a" * 70])
+async def test_a_name_without_an_address(host: str) -> None:
+    with pytest.raises(TransportError, match="there is no address for this name"):
+        await open_port(Port(f"tcp://{host}:10001"), Ear)
+
+
+# ------------------------------------------------------------------------------------------------ names
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/dev/ttyUSB0",
+        "/dev/serial/by-id/usb-1",
+        "tcp://gateway:10001",
+        "tcp://192.0.2.1:1",
+        "tcp://[::1]:65535",
+        "TCP://g:1",
+    ],
+)
+def test_names_of_ports(name: str) -> None:
+    assert check_port(name) == name
+
+
+@pytest.mark.parametrize("name", ["", " "])
+def test_no_name(name: str) -> None:
+    with pytest.raises(ValueError, match="a port is /dev/… for a serial device or tcp://HOST:PORT"):
+        check_port(name)
+
+
+@pytest.mark.parametrize("name", ["udp://gateway:1", "socket://gateway:1", "://gateway:1", "http://gateway"])
+def test_a_transport_that_nobody_knows(name: str) -> None:
+    with pytest.raises(ValueError, match="is not known; use /dev/… for a serial device or tcp://HOST:PORT"):
+        check_port(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tcp://",
+        "tcp://gateway",
+        "tcp://gateway:",
+        "tcp://gateway:0",
+        "tcp://gateway:65536",
+        "tcp://gateway:x",
+        "tcp://:10001",
+        "tcp://gateway:1/x",
+        "tcp://::1:10001",
+        "tcp://[::1",
+        "tcp://[::1]",
+    ],
+)
+async def test_half_a_tcp_address(name: str) -> None:
+    with pytest.raises(ValueError, match=r"is not tcp://HOST:PORT \(an IPv6 address in brackets"):
+        check_port(name)
+    with pytest.raises(ValueError, match="is not tcp://HOST:PORT"):
+        await open_port(Port(name), Ear)
+
+
+def test_a_converter_in_the_network_is_given_more_time_than_one_on_a_plug() -> None:
+    serial_slack, tcp_slack = Port("/dev/ttyUSB0").slack_seconds, Port("tcp://gateway:1").slack_seconds
+    assert 0.1 <= serial_slack < 0.3 <= tcp_slack <= 0.5
