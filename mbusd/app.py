@@ -95,7 +95,7 @@ class Daemon:
     async def _obey(self, asked: Asked) -> None:
         outcome = Outcome(error=asked.error) if asked.command is None else await self._execute(asked.command)
         if outcome.error:
-            log.info("request failed: %s", outcome.error)
+            log.info("request failed: %.300s", outcome.error)
         self._say(self.publisher.answer(asked, outcome))
 
     async def _execute(self, command: Command) -> Outcome:

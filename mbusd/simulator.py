@@ -5,14 +5,14 @@ master that it tests. The meters answer together, so searches collide here as th
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
 from random import Random
 from typing import Literal
 
-from mbusd.mbus.address import BROADCAST, HIGHEST_PRIMARY, SELECTED, TEST, SecondaryAddress, manufacturer_code
+from mbusd.mbus.address import BROADCAST, SELECTED, TEST, SecondaryAddress, manufacturer_code
 from mbusd.mbus.errors import DecodeError
 from mbusd.mbus.frames import (
     FCB,
@@ -28,12 +28,14 @@ from mbusd.mbus.frames import (
     encode,
     parse,
 )
+from mbusd.simulated_writes import Impossible, NewAddress, NewClock, NewIdentification, wish
 
 FCV = 0x10
 LARGEST_PAGE = 239  # bytes of records: L = 255 less C, A, CI, the long header and a DIF 1F
 
 _APPLICATION_RESET = 0x50
 _COMMAND = 0x51
+_FIRST_RATE = 0xB8  # CI field of a switch to 300 Bd
 _LONG_HEADER = 0x72
 _MORE_FOLLOWS = b"\x1f"
 _CHARACTER = 11  # bits: start, 8 data, even parity, stop
@@ -50,6 +52,11 @@ class Moment:
 
 FcbMemory = Literal["shared", "separate", "ignored"]
 """One memory for all addresses, one more for FD, or none: then each REQ_UD2 brings the next telegram."""
+
+RATES = (300, 600, 1200, 2400, 4800, 9600, 19200, 38400)  # Bd, in the order of their CI fields
+
+Writes = Literal["obeyed", "ignored", "silent"]
+"""What a meter does about commands: obey, acknowledge and do nothing, or not even acknowledge."""
 
 Pages = Callable[[Moment], Sequence[bytes]]
 """The records of each telegram of one read-out, without header and without the DIF 1F between telegrams."""
@@ -85,13 +92,18 @@ class Behaviour:
     sleeps_after: float | None = None  # seconds without a request, then the next one only wakes the meter
     late_by: float = 1.0  # seconds, see Fault.LATE
     fcb: FcbMemory = "shared"
+    writes: Writes = "obeyed"
+    stores_after: float = 0.0  # seconds from the acknowledgement to the effect of a command
+    falls_back_after: float | None = None  # seconds without a good frame at a new rate, then the old one again
 
 
 @dataclass(slots=True)
 class SimulatedMeter:
     """One slave: who it is, what it sends, and what it remembers between two requests.
 
-    `primary` None: it can be reached by its secondary address only. Raises ValueError where a telegram is too long.
+    `primary` None: it can be reached by its secondary address only. `rate` in Bd, None: it understands every rate and
+    has none to switch. `applications`: what it sends after an application select with this subcode instead of `pages`.
+    Raises ValueError where a telegram is too long.
     """
 
     secondary: SecondaryAddress
@@ -107,6 +119,12 @@ class SimulatedMeter:
     access_number: int = 1  # of the next telegram
     selected: bool = False
     clock_offset: timedelta = timedelta()
+    rate: int | None = None
+    rates: Sequence[int] = RATES  # that it can be switched to
+    applications: Mapping[int, Pages] = field(default_factory=dict)
+    _application: int = field(default=0, init=False)
+    _stores: list[tuple[float, Callable[[], None]]] = field(default_factory=list, init=False)
+    _rate_before: tuple[int, float] | None = field(default=None, init=False)  # and since when nothing good was heard
     _fcb: dict[bool, int] = field(default_factory=dict, init=False)  # "is this the link of FD" → FCB of its last frame
     _page: int | None = field(default=None, init=False)  # the telegram that was sent last
     _snapshot: Sequence[bytes] = field(default=(), init=False)
@@ -115,13 +133,28 @@ class SimulatedMeter:
 
     def __post_init__(self) -> None:
         self._random = Random(self.seed)  # noqa: S311 (spoils telegrams, keeps no secret)
-        pages = self.pages(Moment(0.0, _BEGAN))
-        longest = max((len(page) for page in pages), default=-1)
-        if not 0 <= longest <= LARGEST_PAGE:
-            raise ValueError(f"meter {self.name or self.secondary}: a telegram has 0..{LARGEST_PAGE} bytes of records")
+        for pages in (self.pages, *self.applications.values()):
+            longest = max((len(page) for page in pages(Moment(0.0, _BEGAN))), default=-1)
+            if not 0 <= longest <= LARGEST_PAGE:
+                name = self.name or self.secondary
+                raise ValueError(f"meter {name}: a telegram has 0..{LARGEST_PAGE} bytes of records")
+
+    def hears(self, rate: int | None, seconds: float) -> bool:
+        """Whether a frame at `rate` Bd is one for this meter; None is every rate."""
+        if self._rate_before is not None:
+            before, since = self._rate_before
+            limit = self.behaviour.falls_back_after
+            if limit is not None and seconds - since > limit:
+                self.rate, self._rate_before = before, None
+        if None in (rate, self.rate):
+            return True
+        if rate == self.rate:
+            self._rate_before = None  # there is a master at this rate: it stays
+        return rate == self.rate
 
     def answer(self, request: Frame, moment: Moment) -> Answer | None:
         """What the meter does on hearing a good frame, and what it says, if anything. Never raises."""
+        self._store_what_is_due(moment.seconds)
         if not self._is_awake(moment.seconds):
             return None
         match request:
@@ -168,7 +201,8 @@ class SimulatedMeter:
         if not repeated or self.behaviour.fcb == "ignored":
             self._page = self._turned_page(control, address)
             if self._page == 0:
-                self._snapshot = self.pages(Moment(moment.seconds, moment.clock + self.clock_offset))
+                pages = self.applications.get(self._application, self.pages)
+                self._snapshot = pages(Moment(moment.seconds, moment.clock + self.clock_offset))
         self._remember(control, address)
         page = self._page or 0
         more = page < len(self._snapshot) - 1 or self.behaviour.endless
@@ -224,27 +258,64 @@ class SimulatedMeter:
     def _obey(self, request: LongFrame, ci: int, data: bytes, moment: Moment) -> Frame | None:
         """A SND_UD: executed, or only acknowledged where the FCB says that it is a repetition."""
         control, address = request.control, request.address
-        if ci not in (_APPLICATION_RESET, _COMMAND) or (ci == _COMMAND and not self._can(data)):
+        effect = self._effect(ci, data, moment)
+        if effect is None or self.behaviour.writes == "silent":
             return None
-        if not control & FCV or self._is_new(control, address):
-            self._execute(ci, data, moment)
+        if self.behaviour.writes == "obeyed" and (not control & FCV or self._is_new(control, address)):
+            self._stores.append((moment.seconds + self.behaviour.stores_after, effect))
+            self._store_what_is_due(moment.seconds)
         self._remember(control, address)
         return Ack()
 
-    def _can(self, data: bytes) -> bool:
-        wants_address = data[:2] == b"\x01\x7a"
-        return not wants_address or (len(data) == 3 and data[2] <= HIGHEST_PRIMARY and self.primary is not None)
+    def _store_what_is_due(self, seconds: float) -> None:
+        due = [effect for at, effect in self._stores if at <= seconds]
+        self._stores = [(at, effect) for at, effect in self._stores if at > seconds]
+        for effect in due:
+            effect()
 
-    def _execute(self, ci: int, data: bytes, moment: Moment) -> None:
+    def _effect(self, ci: int, data: bytes, moment: Moment) -> Callable[[], None] | None:
+        """What a command does to this meter; None where it does not even acknowledge it."""
         if ci == _APPLICATION_RESET:
-            self._page = None
-        elif data[:2] == b"\x01\x7a":
-            self.primary = data[2]
-        else:
-            shown = moment.clock + self.clock_offset
-            wanted = _clock(data, shown)
-            if wanted is not None:
-                self.clock_offset += wanted - shown
+            return lambda: self._choose_application(data)
+        if ci == _COMMAND:
+            return self._wanted(data, moment)
+        rate = dict(enumerate(RATES, _FIRST_RATE)).get(ci)
+        if rate is None or self.rate is None or rate not in self.rates:
+            return None
+        return lambda: self._switch(rate, moment.seconds)
+
+    def _wanted(self, data: bytes, moment: Moment) -> Callable[[], None] | None:
+        shown = moment.clock + self.clock_offset
+        match wish(data, shown):
+            case NewAddress(number) if self.primary is not None:
+                return lambda: self._move(number)
+            case NewIdentification(identification):
+                return lambda: self._rename(identification)
+            case NewClock(wanted):
+                return lambda: self._set_clock(wanted - shown)
+            case NewAddress() | Impossible():
+                return None
+        return lambda: None
+
+    def _choose_application(self, subcode: bytes) -> None:
+        """Back to the first telegram, of the default or of what the subcode selects; an unknown one has no effect."""
+        self._page = None
+        if not subcode or subcode[0] == 0 or subcode[0] in self.applications:
+            self._application = subcode[0] if subcode else 0
+
+    def _move(self, number: int) -> None:
+        self.primary = number
+
+    def _rename(self, data: bytes) -> None:
+        self.secondary = SecondaryAddress.from_bytes(data + self.secondary.to_bytes()[len(data) :])
+
+    def _set_clock(self, step: timedelta) -> None:
+        self.clock_offset += step
+
+    def _switch(self, rate: int, seconds: float) -> None:
+        if self.rate not in (None, rate):
+            self._rate_before = (self.rate, seconds)
+        self.rate = rate
 
     def _spoil(self, data: bytes) -> Answer | None:
         delay = self.delay
@@ -279,38 +350,19 @@ def _is(control: int, function: int) -> bool:
     return control & ~(FCB | FCV) == function & ~(FCB | FCV)
 
 
-def _clock(data: bytes, shown: datetime) -> datetime | None:
-    """The time that a `04 6D`, `06 6D` or `02 6C` record sets (types F, I, G), None where it is none."""
-    head, body = data[:2], data[2:]
-    second, minute, hour = 0, shown.minute, shown.hour
-    if head == b"\x04\x6d" and len(body) == 4 and not body[0] & 0x80:
-        minute, hour, day = body[0] & 0x3F, body[1] & 0x1F, body[2:]
-    elif head == b"\x06\x6d" and len(body) == 6 and not body[1] & 0x80:
-        second, minute, hour, day = body[0] & 0x3F, body[1] & 0x3F, body[2] & 0x1F, body[3:5]
-    elif head == b"\x02\x6c" and len(body) == 2:
-        second, day = shown.second, body
-    else:
-        return None
-    year = day[0] >> 5 | (day[1] >> 4) << 3
-    if year > 99:
-        return None
-    try:
-        return datetime(2000 + year, day[1] & 0x0F, day[0] & 0x1F, hour, minute, second, tzinfo=shown.tzinfo)
-    except ValueError:
-        return None
-
-
 @dataclass(slots=True)
 class SimulatedBus:
     """All meters on the two wires. `began` is what the meters' clocks show at second 0.
 
     `echo`: the converter sends each request back. `split`: answers arrive in pieces of so many bytes, 0 = as they come.
+    `rate`: in Bd, at which the master speaks; meters with another rate hear nothing that they understand.
     """
 
     meters: list[SimulatedMeter]
     began: datetime = _BEGAN
     echo: bool = False
     split: int = 0
+    rate: int | None = None
     requests: int = 0  # good frames that were heard
     early_requests: int = 0  # requests sent into an answer that was due or under way: a fault of the master
 
@@ -318,7 +370,7 @@ class SimulatedBus:
         """What each meter says to one good frame that ended at `seconds` since the start."""
         self.requests += 1
         moment = Moment(seconds, self.began + timedelta(seconds=seconds))
-        answers = [meter.answer(request, moment) for meter in self.meters]
+        answers = [meter.answer(request, moment) for meter in self.meters if meter.hears(self.rate, seconds)]
         return [answer for answer in answers if answer is not None]
 
     def answer(self, request: bytes, seconds: float = 0.0) -> bytes | None:

@@ -138,6 +138,7 @@ class Ear:
     """Everything that was published since, in order, and the last payload of each topic."""
 
     client: aiomqtt.Client
+    listening: asyncio.Task[None] | None = None
     heard: list[Heard] = field(default_factory=list)
     last: dict[str, str] = field(default_factory=dict)
     _news: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -145,11 +146,17 @@ class Ear:
     async def listen(self) -> None:
         async for message in self.client.messages:
             assert isinstance(message.payload, bytes)
-            heard = Heard(str(message.topic), message.payload.decode(), message.retain)
+            heard = Heard(str(message.topic), message.payload.decode("utf-8", "replace"), bool(message.retain))
             async with self._news:
                 self.heard.append(heard)
                 self.last[heard.topic] = heard.payload
                 self._news.notify_all()
+
+    async def stop(self) -> None:
+        """Hear no more; the broker may go."""
+        if self.listening is not None:
+            self.listening.cancel()
+            await asyncio.gather(self.listening, return_exceptions=True)
 
     async def until(self, fulfilled: Callable[["Ear"], bool]) -> None:
         """Wait until that is true of what was heard."""
@@ -182,12 +189,11 @@ async def ear(port: int, topic: str = "#", **login: str) -> AsyncIterator[Ear]:
     async with aiomqtt.Client("127.0.0.1", port, **login) as client:  # type: ignore[arg-type]  # username, password
         one = Ear(client)
         await client.subscribe(topic, qos=1)
-        listening = asyncio.create_task(one.listen())
+        one.listening = asyncio.create_task(one.listen())
         try:
             yield one
         finally:
-            listening.cancel()
-            await asyncio.gather(listening, return_exceptions=True)
+            await one.stop()
 
 
 async def retained(port: int) -> dict[str, str]:

@@ -44,10 +44,14 @@ async def soon(work: Awaitable[T]) -> T:
 
 
 @asynccontextmanager
-async def wired(window: float | None = None, baudrate: int = 2400) -> AsyncIterator[tuple[Bus, Peer]]:
-    """An open bus on TCP, and the converter's end of it."""
+async def wired(window: float = 0.3) -> AsyncIterator[tuple[Bus, Peer]]:
+    """An open bus at the times of a serial port, and the converter's end of it."""
     async with converter() as gateway:
-        bus = Bus(gateway.at(baudrate), window)
+
+        async def opener(_: Port, protocol: ProtocolFactory) -> asyncio.Transport:
+            return await open_port(gateway.port, protocol)
+
+        bus = Bus(Port("/dev/converter"), window, opener)
         await bus.open()
         yield bus, await gateway.peer()
         bus.close()

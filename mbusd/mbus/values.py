@@ -34,9 +34,13 @@ def signed(raw: bytes) -> int:
 
 def unsigned(raw: bytes) -> int:
     """Type C: all bits set means "invalid"."""
+    _refuse_all_ones(raw)
+    return int.from_bytes(raw, "little")
+
+
+def _refuse_all_ones(raw: bytes) -> None:
     if raw.count(0xFF) == len(raw):
         _no_value(f"{_hex(raw)} means that there is no valid value")
-    return int.from_bytes(raw, "little")
 
 
 def bits(raw: bytes) -> int:
@@ -105,7 +109,8 @@ def text(raw: bytes) -> str | None:
 
 
 def date_g(raw: bytes) -> date:
-    """Type G: 2 bytes."""
+    """Type G: 2 bytes; all bits set means "invalid"."""
+    _refuse_all_ones(raw)
     low, high = raw
     return _date(_century(_year(low, high), 0), high & 15, low & 31)
 
@@ -129,7 +134,8 @@ def datetime_i(raw: bytes) -> datetime:
 
 
 def time_j(raw: bytes) -> str:
-    """Type J: 3 bytes, a time of day as HH:MM:SS."""
+    """Type J: 3 bytes, a time of day as HH:MM:SS; all bits set means "invalid"."""
+    _refuse_all_ones(raw)
     second, minute, hour = raw
     return _time(hour, minute, second).isoformat()
 

@@ -93,6 +93,7 @@ class Broker:
                 reason = trouble
             finally:
                 self.connected.clear()
+            _insist_on_cancellation()
             pause = RECONNECT_SECONDS[min(failures, len(RECONNECT_SECONDS) - 1)]
             failures += 1
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - no secret, only not in step
@@ -136,15 +137,12 @@ class Broker:
 
     async def _talk(self, client: aiomqtt.Client, last_words: Callable[[], Iterable[Message]]) -> None:
         """Listen and speak until the connection breaks (MqttError) or we are told to stop."""
-        tasks = {asyncio.create_task(self._listen(client), name="mqtt: listen")}
+        tasks = {
+            asyncio.create_task(self._listen(client), name="mqtt: listen"),
+            asyncio.create_task(self._speak(client), name="mqtt: speak"),
+        }
         try:
-            for topic in self._subscriptions:
-                granted = await client.subscribe(topic, qos=1)
-                if any(getattr(code, "is_failure", code == SUBSCRIPTION_REFUSED) for code in granted):
-                    log.warning("the broker %s does not let us subscribe to %s", self.name, topic)
-            self.say_everything()
-            self.connected.set()
-            tasks.add(asyncio.create_task(self._speak(client), name="mqtt: speak"))
+            _insist_on_cancellation()
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
@@ -164,6 +162,9 @@ class Broker:
             self._received(str(message.topic), payload.decode("utf-8", "replace"), bool(message.retain))
 
     async def _speak(self, client: aiomqtt.Client) -> None:
+        await self._subscribe(client)
+        self.say_everything()
+        self.connected.set()
         while True:
             while self._outbox:
                 key, message = next(iter(self._outbox.items()))
@@ -172,6 +173,12 @@ class Broker:
                     del self._outbox[key]
             self._news.clear()
             await self._news.wait()
+
+    async def _subscribe(self, client: aiomqtt.Client) -> None:
+        for topic in self._subscriptions:
+            granted = await client.subscribe(topic, qos=1)
+            if any(getattr(code, "is_failure", code == SUBSCRIPTION_REFUSED) for code in granted):
+                log.warning("the broker %s does not let us subscribe to %s", self.name, topic)
 
     async def _send(self, client: aiomqtt.Client, message: Message) -> None:
         payload = message.payload.encode("utf-8", "replace")  # an answer may quote half a surrogate pair
@@ -189,14 +196,31 @@ class Broker:
 
 
 def _overhear(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Where a connection breaks aiomqtt may still ask to write to its closed socket: no news, and no traceback."""
-    if isinstance(context.get("exception"), OSError | ValueError) and "add_writer" in context["message"]:
-        log.debug("%s: %s", context["message"], context["exception"])
+    """Keep the log free of what aiomqtt leaves behind where a connection breaks: we know of that already.
+
+    It may still ask to write to its closed socket, and one of its futures may keep the reason to itself.
+    """
+    error, what = context.get("exception"), str(context["message"])
+    writes = isinstance(error, OSError | ValueError) and "add_writer" in what
+    keeps = isinstance(error, OSError | aiomqtt.MqttError) and what == "Future exception was never retrieved"
+    if writes or keeps:
+        log.debug("%s: %s", what, error)
     else:
         loop.default_exception_handler(context)
 
 
+def _insist_on_cancellation() -> None:
+    """asyncio.wait_for, on which aiomqtt is built, loses a cancellation that comes with the answer (Python < 3.12)."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 async def _stop(tasks: Iterable[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    """Cancel until it is heard, see above; what broke meanwhile has been told by the first that broke."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        done, pending = await asyncio.wait(pending, timeout=0.1)
+        await asyncio.gather(*done, return_exceptions=True)

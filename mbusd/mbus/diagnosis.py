@@ -1,0 +1,244 @@
+"""What is wrong with a bus, told from what came back: a verdict instead of "no answer" (EN 13757-2 cl. 4 and 5).
+
+One table, `TABLE`, from the most certain row to the least; the first whose evidence is there speaks. The evidence is
+physical where it can be: a collision only clears bits, since a space of any meter wins; it never sets one.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from mbusd.mbus.frames import RSP_UD, Ack, LongFrame, Noise, encode
+from mbusd.mbus.observation import Look, Observation, events_in, foreign_requests, is_request, understand
+
+
+@dataclass(frozen=True, slots=True)
+class Observations:
+    """All that is known about a bus, in the order of time; a bus that is not open has `port_trouble`."""
+
+    asked: Sequence[Observation] = ()
+    idle: bytes = b""  # came before anything was asked
+    expected: int | None = None  # meters that must be among those who were asked; None in a scan: nobody knows
+    port_trouble: str = ""  # why the port could not be opened or was lost
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What it is, and what to do about it, a sentence each; `code` is for programs."""
+
+    code: str
+    what: str
+    todo: str
+
+    def __str__(self) -> str:
+        return f"{self.what}. {self.todo}."
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """All observations, understood."""
+
+    looks: tuple[Look, ...]
+    own: frozenset[bytes]  # what this master said
+    stray: bytes  # came though nobody was asked, or after the time of an answer
+    given: Observations
+
+    @property
+    def bad(self) -> list[Look]:
+        return [look for look in self.looks if look.is_bad]
+
+    @property
+    def has_good(self) -> bool:
+        return any(look.is_good for look in self.looks)
+
+    def by_address(self) -> dict[str, list[Look]]:
+        groups: dict[str, list[Look]] = {}
+        for look in self.looks:
+            groups.setdefault(look.who, []).append(look)
+        return groups
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One thing that can be wrong: `find` gives the evidence, which `what` quotes, or None."""
+
+    code: str
+    find: Callable[[_Case], str | None]
+    what: str
+    todo: str
+    because: str  # what the row rests on
+
+
+def diagnose(observations: Observations) -> Verdict | None:
+    """The first row of the table that fits; None where all is well, or where nothing can be told."""
+    looks = tuple(understand(observations.asked))
+    own = frozenset(encode(one.request) for one in observations.asked)
+    stray = observations.idle + b"".join(look.after for look in looks if not look.rest)
+    case = _Case(looks, own, stray, observations)
+    for row in TABLE:
+        evidence = row.find(case)
+        if evidence is not None:
+            return Verdict(row.code, row.what.format(evidence), row.todo)
+    return None
+
+
+def _port(fragment: str, case: _Case) -> str | None:
+    trouble = case.given.port_trouble
+    return trouble.rstrip(".") if trouble and fragment in trouble else None
+
+
+def _break_when_idle(case: _Case) -> str | None:
+    return f"{len(case.stray)} times 00 while nobody was to speak" if set(case.stray) == {0} else None
+
+
+def _parity_replaced(case: _Case) -> str | None:
+    """Some drivers give each character with a wrong parity as 00: rows of 00 as long as the answers."""
+    acks = [look.rest for look in case.looks if look.wants_ack and look.rest]
+    telegrams = [look.rest for look in case.looks if look.wants_data and look.rest]
+    fits = set(acks) == {b"\0"} and telegrams and all(len(rest) > 5 and set(rest) == {0} for rest in telegrams)
+    return f"E5 arrives as 00, a telegram as {len(telegrams[0])} times 00" if fits else None
+
+
+def _break_when_asked(case: _Case) -> str | None:
+    zeros = [look for look in case.bad if len(look.rest) > 1 and set(look.rest) == {0}]
+    if not zeros or len(zeros) < len(case.bad) or case.has_good:
+        return None
+    return f"{len(zeros[0].rest)} times 00 for an answer, address {zeros[0].who}"
+
+
+def _another_master(case: _Case) -> str | None:
+    heard = [request for look in case.looks for request in (*look.foreign, *_foreign_in(look.after, case))]
+    heard += _foreign_in(case.given.idle, case)
+    return _hex(encode(heard[0])) if heard else None
+
+
+def _foreign_in(heard: bytes, case: _Case) -> list[Request]:
+    return list(foreign_requests(events_in(heard), case.own))
+
+
+def _echo_only(case: _Case) -> str | None:
+    echoed = [look for look in case.looks if look.echoed]
+    silent = echoed and not any(look.rest for look in case.looks)
+    return f"{len(echoed)} of {len(case.looks)} came back" if silent else None
+
+
+def _noise_when_idle(case: _Case) -> str | None:
+    noisy = case.stray and not any(not isinstance(event, Noise) for event in events_in(case.stray))
+    if not noisy or (len(case.given.idle) < 3 and case.looks and all(look.is_good for look in case.looks)):
+        return None
+    return f"{len(case.stray)} bytes: {_hex(case.stray)}"
+
+
+def _late(case: _Case) -> str | None:
+    """An answer behind its time, to the next request: of another meter, of another kind, or to nobody."""
+    before: Look | None = None
+    silent: set[int] = set()
+    for look in case.looks:
+        frame = next(iter(look.frames), None)
+        if isinstance(frame, LongFrame) and frame.control & 0x4F == RSP_UD and not look.is_good:
+            if frame.address in silent or look.wants_ack:
+                return f"address {frame.address} answers when {look.who} is asked"
+        if isinstance(frame, Ack) and look.wants_data and before and before.wants_ack and not before.rest:
+            return f"E5 of address {before.who} comes when its data are asked for"
+        late = [event for event in events_in(look.after) if not isinstance(event, Noise) and not is_request(event)]
+        if late and not look.rest:
+            return f"the answer of address {look.who} comes when nobody waits for it any more"
+        if not look.rest:
+            silent.add(look.request.address)
+        before = look
+    return None
+
+
+def _other_rate(case: _Case) -> str | None:
+    """Nothing can be read from anybody, and what comes instead of E5 is E5 in other bit times."""
+    if case.has_good:
+        return None
+    hints = [(look, _E5_ELSEWHERE.get(look.rest)) for look in case.bad if look.wants_ack]
+    hint = next(((look, text) for look, text in hints if text), None)
+    if hint:
+        return f"E5 arrives as {_hex(hint[0].rest)}, as {hint[1]}"
+    impossible = [look for look in case.bad if not look.may_collide]
+    if len(impossible) < 2 or 2 * len(impossible) < len(case.bad):
+        return None
+    firsts = sorted({look.rest[:1] for look in impossible})
+    return f"answers begin with {', '.join(map(_hex, firsts))}, which neither one meter nor several can send"
+
+
+def _other_format(case: _Case) -> str | None:
+    """8 bits without parity: the parity bit 0 of L is taken for a start, and its stop and L again for data."""
+    for look in case.bad:
+        rest = look.rest
+        if look.wants_ack and rest in _E5_FORMATS:
+            return f"E5 arrives as {_hex(rest)}: {_E5_FORMATS[rest]}"
+        if look.wants_data and len(rest) > 2 and rest[0] == 0x68 and rest[1].bit_count() % 2 == 0:
+            if rest[2] == (rest[1] << 2 | 1) & 0xFF:
+                return f"a telegram begins with {_hex(rest[:3])}: the receiver knows no parity bit"
+    return None
+
+
+def _levels(case: _Case) -> str | None:
+    """One and the same wrong byte for E5, from a meter that is alone or whose telegrams are good."""
+    for who, looks in case.by_address().items():
+        acks = [look.rest for look in looks if look.wants_ack and look.rest]
+        is_steady = len(acks) > 1 and len(set(acks)) == 1 and len(acks[0]) == 1 and acks[0] != b"\xe5"
+        if is_steady and (case.given.expected == 1 or any(look.is_good and look.wants_data for look in looks)):
+            return f"address {who} always answers {_hex(acks[0])} for E5"
+    return None
+
+
+def _several_meters(case: _Case) -> str | None:
+    for who, looks in case.by_address().items():
+        told = _several_at(who, [look for look in looks if not look.is_search])
+        if told:
+            return told
+    return None
+
+
+def _several_at(who: str, looks: Sequence[Look]) -> str | None:
+    good = [look for look in looks if look.is_good]
+    identities = {identity for look in good for identity in _identities(look)}
+    if len(identities) > 1:
+        return f"address {who} answers with {len(identities)} identities"
+    more = [look for look in good if look.has_more]
+    if more and 2 * len(more) >= len(good):
+        tail = more[0].rest + more[0].after
+        return f"address {who}: {'E5 twice' if tail == b'\xe5\xe5' else 'bytes behind a good answer'}"
+    for kind in (True, False):
+        of_kind = [look for look in looks if look.wants_data is kind]
+        bad = [look for look in of_kind if look.is_bad]
+        if bad and all(look.may_collide for look in bad) and not any(look.is_good for look in of_kind):
+            size = max(len(look.rest) for look in bad)
+            return f"address {who}: unreadable answer of {size} byte{'s' * (size != 1)}: {_hex(bad[-1].rest)}"
+    return None
+
+
+def _identities(look: Look) -> list[bytes]:
+    return [frame.data[:8] for frame in look.frames if isinstance(frame, LongFrame) and frame.ci == 0x72]
+
+
+def _all_silent(case: _Case) -> list[str]:
+    silent = case.looks and not case.stray and not any(look.rest for look in case.looks)
+    return list(case.by_address()) if silent else []
+
+
+def _one_asked_silent(case: _Case) -> str | None:
+    addresses = _all_silent(case)
+    return addresses[0] if len(addresses) == 1 else None
+
+
+def _bus_silent(case: _Case) -> str | None:
+    addresses = _all_silent(case)
+    return str(len(addresses)) if len(addresses) > 1 else None
+
+
+def _one_among_good(case: _Case) -> str | None:
+    groups = case.by_address()
+    silent = [who for who, looks in groups.items() if not any(look.rest for look in looks)]
+    if case.given.expected is None or not silent or not case.has_good:
+        return None
+    return f"address {', '.join(silent)}" if len(silent) < 6 else f"{len(silent)} of {len(groups)} addresses"
+
+
+def _hex(data: bytes) -> str:
+    return data[:8].hex(" ").upper() + " …" * (len(data) > 8)
