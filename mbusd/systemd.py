@@ -13,7 +13,6 @@ def notify(state: str) -> None:
     if address.startswith("@"):  # abstract namespace
         address = "\0" + address[1:]
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-        sender.setblocking(False)  # noqa: FBT003 - a supervisor that does not read must not stop the daemon
         sender.sendto(state.encode(), address)
 
 

@@ -16,7 +16,7 @@ from mbusd.bus import MOST_BYTES, Bus, Timing
 from mbusd.mbus.address import PrimaryAddress
 from mbusd.mbus.errors import NoAnswer
 from mbusd.mbus.frames import Ack, LongFrame, Noise, ShortFrame, encode
-from mbusd.mbus.link import Conversation, Reply, Request, Silence
+from mbusd.mbus.link import Conversation, Reply, Request, Silence, data, exchange
 from mbusd.mbus.master import read_out, req_ud2, snd_nke
 from mbusd.meter_file import meter_from
 from mbusd.simulator import Fault, SimulatedBus, SimulatedMeter
@@ -263,6 +263,30 @@ async def test_the_right_answer_behind_a_wrong_one_is_not_taken_for_the_next() -
         assert bus.statistics().noise == 1
 
 
+async def test_a_pause_follows_a_good_answer() -> None:
+    async with wired() as (bus, peer):
+        asked = asyncio.create_task(bus.run(once(NKE)))
+        await peer.hears(5)
+        said = time.monotonic()
+        peer.says("E5")
+        await soon(asked)
+        assert await exchanged(bus, peer, REQUEST, encode(TELEGRAM)) == TELEGRAM
+        assert bus.last_request_at - said >= 0.05
+
+
+async def test_after_a_conversation_that_failed_the_answer_proper_may_still_come() -> None:
+    async with wired() as (bus, peer):
+        asked = asyncio.create_task(bus.run(exchange(REQUEST, data, attempts=1)))
+        await peer.hears(5)
+        due_until = bus.last_request_at + bus.timing.wire(5) + bus.timing.window
+        peer.says(encode(OTHER).hex())
+        with pytest.raises(NoAnswer, match="from address 6"):
+            await soon(asked)
+        peer.says(encode(TELEGRAM).hex())
+        assert await exchanged(bus, peer, NKE, E5) == Ack()
+        assert bus.last_request_at >= due_until
+
+
 async def test_the_answer_to_a_repetition_may_have_a_twin() -> None:
     """The first answer was late and came after the repetition: the second is still on its way."""
     async with wired() as (bus, peer):
@@ -294,9 +318,9 @@ async def test_on_a_bad_wire_no_request_runs_into_an_answer(tmp_path: Path) -> N
     bad = meter(5, count=3)
     bad.faults.extend([*kinds, Fault.NONE, *reversed(kinds), Fault.GARBLE, Fault.NOISE_AFTER, Fault.CUT])
     wire = SimulatedBus([bad, meter(6)])
-    async with opened(wire, link=tmp_path / "port", baudrate=9600) as served:
+    async with opened(wire, link=tmp_path / "port", baudrate=19200) as served:
         assert served.device is not None
-        bus = Bus(Port(served.device, 9600))
+        bus = Bus(Port(served.device, 19200))
         await bus.open()
         complete = 0
         while bad.faults:

@@ -237,20 +237,19 @@ async def test_requests_come_before_the_schedule(tmp_path: Path) -> None:
 
 
 async def test_a_wish_for_a_meter_that_is_just_being_read_is_answered_by_that_reading(tmp_path: Path) -> None:
-    wire = Wiretap(meter(5))
-    async with house(wire, tmp_path, *named(5)) as (poller, _):
+    wire = Wiretap(meter(5), meter(6))
+    async with house(wire, tmp_path, *named(5, 6)) as (poller, _):
         more: list[asyncio.Task[Outcome]] = []
 
         def wish(frame: Frame) -> None:
-            if isinstance(frame, ShortFrame) and frame.control == 0x7B:
+            if frame == ShortFrame(0x7B, 5):
                 more.append(asyncio.create_task(poller.read("m5")))
 
         wire.before = wish
         first = await asked(poller, "m5")
         assert await asyncio.wait_for(more[0], PATIENCE) == first
-        wire.before = lambda _: None
-        await asked(poller, "m5")
-    assert wire.resets() == [5, 5]
+        await asked(poller, "m6")
+    assert wire.resets() == [5, 6]
 
 
 async def test_all_meters_on_request(tmp_path: Path) -> None:
@@ -415,7 +414,7 @@ async def test_after_failures_the_first_to_be_understood_must_come_twice(tmp_pat
 async def test_two_meters_at_one_address_give_no_reading(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     both = [meter(5, identification=number, records=["04 06 0A 00 00 00"]) for number in ("12345678", "98765432")]
     async with house(Wiretap(*both), tmp_path, *named(5), window=0.0) as (poller, seen):
-        for _ in range(5):
+        for _ in range(3):
             assert (await asked(poller, "m5")).error is not None
     assert not seen.of(ReadingTaken)
     assert seen.infos("m5")[-1].online is False
@@ -510,9 +509,9 @@ async def test_what_the_simulator_spoils_never_becomes_a_wrong_reading(
     bad.faults.extend(chance.choice(kinds) if chance.random() < 1 / 3 else Fault.NONE for _ in range(10_000))
     outcomes: Counter[tuple[tuple[str, str], ...]] = Counter()
     async with house(Wiretap(bad), tmp_path, *named(5), window=0.0) as (poller, _):
-        for _ in range(12):
+        for _ in range(8):
             for reading in (await asked(poller, "m5")).readings:
                 outcomes[tuple((item.key, str(item.value)) for item in reading.measurements)] += 1
     assert list(outcomes) == [(("energy", "1"), ("volume", "0.002"), ("flow_temperature", "0.3"))]
-    assert outcomes.total() >= 4
+    assert outcomes.total() >= 3
     del caplog  # it may have been offline in between

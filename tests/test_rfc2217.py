@@ -225,22 +225,25 @@ async def opening(
     peer = await gateway.peer(number)
     assert await peer.hears(15) == bytes.fromhex(OFFERS)
     yield peer, task
-    if not task.done():
-        await asyncio.wait_for(task, PATIENCE)
-    if task.exception() is None:
-        task.result().close()
+    with suppress(Rfc2217Error):
+        (await asyncio.wait_for(task, PATIENCE)).close()
     await asyncio.wait_for(peer.gone.wait(), PATIENCE)
 
 
-async def agreed(peer: Peer) -> None:
-    peer.says(AGREED + SET)
-    await peer.hears(len(bytes.fromhex(SETTINGS + REST)))
+async def agreed(peer: Peer, answer: str = SET) -> None:
+    """The server agrees on the options and answers the settings, as they should be or otherwise."""
+    peer.says(AGREED)
+    assert await peer.hears(len(bytes.fromhex(SETTINGS))) == bytes.fromhex(SETTINGS)
+    peer.says(answer)
+    if answer == SET:
+        await peer.hears(len(bytes.fromhex(REST)))
 
 
 async def test_what_is_said_to_a_server() -> None:
     async with converter() as gateway, opening(gateway, Ear()) as (peer, task):
         peer.says(AGREED)
         assert await peer.hears(len(bytes.fromhex(SETTINGS))) == bytes.fromhex(SETTINGS)
+        assert not peer.received, "nothing more before the settings are acknowledged"
         peer.says(SET)
         assert await peer.hears(len(bytes.fromhex(REST))) == bytes.fromhex(REST)
         await asyncio.wait_for(task, PATIENCE)
@@ -253,8 +256,10 @@ async def test_the_levels_that_feed_a_converter() -> None:
         )
         peer = await gateway.peer()
         await peer.hears(15)
-        peer.says(AGREED + SET)
-        said = await peer.hears(len(bytes.fromhex(SETTINGS + REST)))
+        peer.says(AGREED)
+        await peer.hears(len(bytes.fromhex(SETTINGS)))
+        peer.says(SET)
+        said = await peer.hears(len(bytes.fromhex(REST)))
         assert bytes.fromhex("FF FA 2C 05 09 FF F0 FF FA 2C 05 0C FF F0") in said
         (await asyncio.wait_for(task, PATIENCE)).close()
 
@@ -276,7 +281,8 @@ async def test_all_bytes_go_both_ways_wherever_the_stream_is_cut() -> None:
 async def test_what_came_before_the_set_up_does_not_reach_the_bus() -> None:
     ear = Ear()
     async with converter() as gateway, opening(gateway, ear) as (peer, task):
-        peer.says(b"ser2net port 4001 [,2400N81]\r\n".hex() + AGREED + "E5" + SET)
+        peer.says(b"ser2net port 4001 [,2400N81]\r\n".hex())
+        await agreed(peer, "E5" + SET + "E5")
         await asyncio.wait_for(task, PATIENCE)
         peer.says("A2")
         assert await ear.hears(1) == b"\xa2"
@@ -310,19 +316,25 @@ async def test_a_server_that_offers_its_port_instead_of_asking_for_ours() -> Non
 
 
 REFUSALS = {
-    "FF FE 2C": "the server refuses the COM-PORT-OPTION: plain telnet, without RFC 2217",
-    AGREED + SET.replace("09 60", "25 80"): r"the server refuses 2400 Bd \(its answer is 9600\)",
-    AGREED + SET.replace("67 03", "67 01"): r"the server refuses even parity \(its answer is 1\)",
-    AGREED + SET.replace("66 08", "66 07"): r"the server refuses 8 data bits \(its answer is 7\)",
-    AGREED + SET.replace("68 01", "68 02"): r"the server refuses 1 stop bit \(its answer is 2\)",
+    SET.replace("09 60", "25 80"): r"the server refuses 2400 Bd \(its answer is 9600\)",
+    SET.replace("67 03", "67 01"): r"the server refuses even parity \(its answer is 1\)",
+    SET.replace("66 08", "66 07"): r"the server refuses 8 data bits \(its answer is 7\)",
+    SET.replace("68 01", "68 02"): r"the server refuses 1 stop bit \(its answer is 2\)",
 }
 
 
+async def test_a_server_that_is_plain_telnet() -> None:
+    async with converter() as gateway, opening(gateway, Ear()) as (peer, task):
+        peer.says("FF FD 03 FF FB 01 FF FE 2C")
+        with pytest.raises(Rfc2217Error, match="the server refuses the COM-PORT-OPTION: plain telnet, without RFC"):
+            await asyncio.wait_for(task, PATIENCE)
+
+
 @pytest.mark.parametrize("answer", REFUSALS)
-async def test_a_server_that_refuses(answer: str) -> None:
+async def test_a_server_that_refuses_a_setting(answer: str) -> None:
     ear = Ear()
     async with converter() as gateway, opening(gateway, ear) as (peer, task):
-        peer.says(answer)
+        await agreed(peer, answer)
         with pytest.raises(Rfc2217Error, match=REFUSALS[answer]):
             await asyncio.wait_for(task, PATIENCE)
     assert not ear.began
@@ -341,8 +353,7 @@ async def test_a_server_that_is_busy_says_so() -> None:
     ("answer", "complaint"),
     [
         ("", "did not answer within 0.05 s to the telnet negotiation; a port without telnet is tcp://"),
-        (AGREED, "did not answer within 0.05 s to 2400 Bd"),
-        (AGREED + "FF FA 2C 65 00 00 09 60 FF F0", "did not answer within 0.05 s to 8 data bits"),
+        ("FF FD 2C", "did not answer within 0.05 s to 2400 Bd"),
     ],
 )
 async def test_a_server_that_does_not_answer(answer: str, complaint: str) -> None:

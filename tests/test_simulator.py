@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -215,6 +216,81 @@ def test_a_date_that_does_not_exist_is_not_stored() -> None:
     assert one.clock_offset == timedelta()
     assert bus.answer(send("02 6C 21 34", control=0x53)) == E5  # 1 April 2025, the time of day stays
     assert one.clock_offset == timedelta(days=2)
+
+
+@pytest.mark.parametrize(
+    ("command", "digits"),
+    [
+        ("0C 79 04 03 02 01", "010203042D2C0804"),
+        ("07 79 04 03 02 01 A5 11 09 07", "01020304A5110907"),
+        ("0C 79 04 03 02 0F", None),  # no decimal digits
+        ("0C 79 04 03 02", None),
+    ],
+)
+def test_set_identification(command: str, digits: str | None) -> None:
+    one = meter()
+    assert page(SimulatedBus([one]).answer(send(command))) == ("E5" if digits else "")
+    assert one.secondary.digits == (digits or "123456782D2C0804")
+
+
+def test_an_application_select_changes_what_is_sent_until_the_reset() -> None:
+    one = meter(2)
+    one.applications = {0x50: lambda _: [b"\x01\x13\x09"]}
+    bus = SimulatedBus([one])
+    heard = [page(bus.answer(short(UD2_7B)))]
+    for command in ("50", "", "50", "20", "00"):
+        assert bus.answer(send(command, ci=0x50, control=0x53)) == E5
+        bus.answer(short(NKE))
+        heard.append(page(bus.answer(short(UD2_7B))))
+    assert heard == ["0+", "9", "0+", "9", "9", "0+"]  # 20 is acknowledged and has no effect
+    one.applications = {0x50: lambda _: [bytes(300)]}
+    with pytest.raises(ValueError, match=r"0\.\.239 bytes"):
+        replace(one)
+
+
+def test_meters_that_do_not_obey() -> None:
+    one = meter()
+    bus = SimulatedBus([one])
+    one.behaviour.writes = "ignored"
+    assert bus.answer(send("01 7A 09")) == E5
+    one.behaviour.writes = "silent"
+    assert bus.answer(send("01 7A 09", control=0x53)) is None
+    assert one.primary == 5
+
+
+def test_a_meter_that_stores_late() -> None:
+    one = meter()
+    one.behaviour.stores_after = 1.0
+    bus = SimulatedBus([one])
+    assert bus.answer(send("01 7A 09"), 10.0) == E5
+    assert [bus.answer(short(NKE, address), 10.9) for address in (5, 9)] == [E5, None]
+    assert [bus.answer(short(NKE, address), 11.0) for address in (5, 9)] == [None, E5]
+
+
+def test_a_rate_is_switched_after_the_acknowledgement_and_only_to_one_that_the_meter_has() -> None:
+    one = meter()
+    one.rate, one.rates = 2400, (300, 2400, 9600)
+    bus = SimulatedBus([one], rate=2400)
+    assert bus.answer(send("", ci=0xBE)) is None  # 19200
+    assert bus.answer(send("", ci=0xBD)) == E5
+    assert bus.answer(short(NKE)) is None
+    bus.rate = 9600
+    assert bus.answer(short(NKE)) == E5
+    assert bus.answer(send("", ci=0xBB)) == E5
+    bus.rate = 2400
+    assert bus.answer(short(NKE)) == E5
+
+
+@pytest.mark.parametrize("heard", [True, False])
+def test_a_meter_falls_back_to_its_old_rate_where_nobody_speaks_to_it_at_the_new_one(*, heard: bool) -> None:
+    one = meter()
+    one.rate, one.behaviour.falls_back_after = 2400, 30.0
+    bus = SimulatedBus([one], rate=2400)
+    assert bus.answer(send("", ci=0xBD), 100.0) == E5
+    bus.rate = 9600 if heard else 4800
+    assert bus.answer(short(NKE), 110.0) == (E5 if heard else None)
+    bus.rate = 2400
+    assert [bus.answer(short(NKE), seconds) for seconds in (129.0, 131.0)] == [None, None if heard else E5]
 
 
 @pytest.mark.parametrize(

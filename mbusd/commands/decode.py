@@ -67,6 +67,8 @@ def _show(console: Console, text: str, said: dict[str, JsonValue]) -> None:
     if isinstance(error, dict):
         where = "" if error["offset"] is None else f" at byte {error['offset']}"
         sys.stderr.write(f"mbusd: {text[:60]}{'…' * (len(text) > 60)}: {error['message']}{where} ({error['code']})\n")
+        if said["header"] is None and not said["records"]:
+            return
     console.print(header_line(said))
     records = said["records"]
     if isinstance(records, list) and records:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from mbusd.mbus.address import SELECTED, TEST, Address, PrimaryAddress, SecondaryAddress
 from mbusd.mbus.errors import DecodeError, MBusError, NoAnswer
-from mbusd.mbus.frames import FCB, SND_UD, Ack, LongFrame, Nack, Noise, ShortFrame
+from mbusd.mbus.frames import FCB, SND_UD, Ack, Frame, LongFrame, Nack, Noise, ShortFrame
 from mbusd.mbus.link import Conversation, Reply, Silence, acknowledgement, data, exchange
 from mbusd.mbus.master import address_of, req_ud2, select, snd_nke
 from mbusd.mbus.telegram import decode
@@ -236,17 +236,15 @@ def _obeyed(reply: Reply, request: ShortFrame | LongFrame) -> Ack | Nack | LongF
     return answer if answer is not None and answer.ci in (0x6E, 0x6F, 0x70) else None
 
 
-def _check_obeyed(frame: Ack | Nack | LongFrame) -> None:
-    match frame:
-        case Ack():
-            return
-        case Nack():
-            raise WriteRefused("the meter refuses the command (A2)")
-        case LongFrame():
-            try:
-                decode(frame)
-            except DecodeError as error:
-                raise WriteRefused(f"the command is refused: {error.message}") from error
+def _check_obeyed(frame: Frame) -> None:
+    """Raises WriteRefused for anything but E5."""
+    if isinstance(frame, Nack):
+        raise WriteRefused("the meter refuses the command (A2)")
+    if isinstance(frame, LongFrame):
+        try:
+            decode(frame)
+        except DecodeError as error:
+            raise WriteRefused(f"the command is refused: {error.message}") from error
 
 
 def _deselect() -> Conversation[None]:

@@ -9,8 +9,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from mbusd.mbus.frames import RSP_UD, Ack, LongFrame, Noise, encode
-from mbusd.mbus.observation import Look, Observation, events_in, foreign_requests, is_request, understand
+from mbusd.mbus.frames import LONG, Ack, LongFrame, Noise, encode
+from mbusd.mbus.observation import (
+    Look,
+    Observation,
+    Request,
+    events_in,
+    foreign_requests,
+    is_due,
+    is_request,
+    understand,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,20 +142,25 @@ def _noise_when_idle(case: _Case) -> str | None:
 def _late(case: _Case) -> str | None:
     """An answer behind its time, to the next request: of another meter, of another kind, or to nobody."""
     before: Look | None = None
-    silent: set[int] = set()
+    asked: set[int] = set()  # for data
     for look in case.looks:
-        frame = next(iter(look.frames), None)
-        if isinstance(frame, LongFrame) and frame.control & 0x4F == RSP_UD and not look.is_good:
-            if frame.address in silent or look.wants_ack:
-                return f"address {frame.address} answers when {look.who} is asked"
-        if isinstance(frame, Ack) and look.wants_data and before and before.wants_ack and not before.rest:
-            return f"E5 of address {before.who} comes when its data are asked for"
-        late = [event for event in events_in(look.after) if not isinstance(event, Noise) and not is_request(event)]
-        if late and not look.rest:
-            return f"the answer of address {look.who} comes when nobody waits for it any more"
-        if not look.rest:
-            silent.add(look.request.address)
+        told = _late_to(look, before, asked)
+        if told:
+            return told
+        if look.wants_data:
+            asked.add(look.request.address)
         before = look
+    return None
+
+
+def _late_to(look: Look, before: Look | None, asked: set[int]) -> str | None:
+    for frame in look.frames:
+        if isinstance(frame, LongFrame) and frame.address in asked and not is_due(frame, look.request):
+            return f"address {frame.address} answers when {look.who} is asked{' for E5' * look.wants_ack}"
+    if look.frames == (Ack(),) and look.wants_data and before and before.wants_ack and not before.rest:
+        return f"E5 of address {before.who} comes when its data are asked for"
+    if not look.rest and any(not isinstance(event, Noise) and not is_request(event) for event in events_in(look.after)):
+        return f"the answer of address {look.who} comes when nobody waits for it any more"
     return None
 
 
@@ -154,7 +168,7 @@ def _other_rate(case: _Case) -> str | None:
     """Nothing can be read from anybody, and what comes instead of E5 is E5 in other bit times."""
     if case.has_good:
         return None
-    hints = [(look, _E5_ELSEWHERE.get(look.rest)) for look in case.bad if look.wants_ack]
+    hints = [(look, _e5_elsewhere(look.rest)) for look in case.bad if look.wants_ack]
     hint = next(((look, text) for look, text in hints if text), None)
     if hint:
         return f"E5 arrives as {_hex(hint[0].rest)}, as {hint[1]}"
@@ -166,15 +180,23 @@ def _other_rate(case: _Case) -> str | None:
 
 
 def _other_format(case: _Case) -> str | None:
-    """8 bits without parity: the parity bit 0 of L is taken for a start, and its stop and L again for data."""
     for look in case.bad:
-        rest = look.rest
-        if look.wants_ack and rest in _E5_FORMATS:
-            return f"E5 arrives as {_hex(rest)}: {_E5_FORMATS[rest]}"
-        if look.wants_data and len(rest) > 2 and rest[0] == 0x68 and rest[1].bit_count() % 2 == 0:
-            if rest[2] == (rest[1] << 2 | 1) & 0xFF:
-                return f"a telegram begins with {_hex(rest[:3])}: the receiver knows no parity bit"
+        if look.wants_ack and look.rest in _E5_FORMATS:
+            return f"E5 arrives as {_hex(look.rest)}: {_E5_FORMATS[look.rest]}"
+        if look.wants_data and _is_without_parity(look.rest):
+            return f"a telegram begins with {_hex(look.rest[:4])}: the receiver knows no parity bit"
     return None
+
+
+def _is_without_parity(rest: bytes) -> bool:
+    """8N1: a parity bit 0 of L is taken for the next start bit, its stop bit, the start bit and L again for data."""
+    return (
+        len(rest) > 3
+        and rest[0] == LONG
+        and rest[1].bit_count() % 2 == 0
+        and rest[2] == (rest[1] << 2 | 1) & 0xFF
+        and rest[3] in (0x84, 0x85, 0x42, 0xA1)  # the rest of the second L, into the second 68
+    )
 
 
 def _levels(case: _Case) -> str | None:
@@ -202,8 +224,8 @@ def _several_at(who: str, looks: Sequence[Look]) -> str | None:
         return f"address {who} answers with {len(identities)} identities"
     more = [look for look in good if look.has_more]
     if more and 2 * len(more) >= len(good):
-        tail = more[0].rest + more[0].after
-        return f"address {who}: {'E5 twice' if tail == b'\xe5\xe5' else 'bytes behind a good answer'}"
+        is_twice = more[0].rest + more[0].after == _TWO_ACKS
+        return f"address {who}: {'E5 twice' if is_twice else 'bytes behind a good answer'}"
     for kind in (True, False):
         of_kind = [look for look in looks if look.wants_data is kind]
         bad = [look for look in of_kind if look.is_bad]
@@ -242,3 +264,167 @@ def _one_among_good(case: _Case) -> str | None:
 
 def _hex(data: bytes) -> str:
     return data[:8].hex(" ").upper() + " …" * (len(data) > 8)
+
+
+def _e5_elsewhere(rest: bytes) -> str | None:
+    return next((text for head, most, text in _E5_ELSEWHERE if rest.startswith(head) and len(rest) <= most), None)
+
+
+_E5_ELSEWHERE: Final = (  # E5 with its parity bit, sampled in other bit times: how it begins, bytes at most, what it is
+    (b"\xfc", 1, "from meters at twice the rate set here"),
+    (b"\xfd", 1, "from meters at twice the rate set here"),
+    (b"\xfe", 1, "from meters at four times the rate set here"),
+    (b"\xff", 1, "from meters at four times the rate set here or more"),
+    (b"\x66", 2, "from meters at half the rate set here"),
+    (b"\x78\x80", 3, "from meters at a quarter of the rate set here"),
+    (b"\x78\x1e", 3, "from meters at a quarter of the rate set here"),
+    (b"\x80\x80\x00", 4, "from meters at an eighth of the rate set here"),
+)
+_E5_FORMATS: Final = {
+    b"\x65": "only 7 bits of it are taken for data",
+    b"\xff\x00\xe5": "the port marks wrong parity with FF 00",
+}
+_TWO_ACKS: Final = b"\xe5\xe5"
+
+_RATE: Final = "Try the other rates (--baudrate auto), and set a TCP converter to the rate of the meters"
+_FORMAT: Final = "Set the converter or the port to 8 data bits, even parity, 1 stop bit (8E1)"
+
+TABLE: Final = (
+    Row(
+        "port_in_use",
+        partial(_port, "another program has this port open"),
+        "the port cannot be opened: {}",
+        "End that program (fuser -v PORT names it); one master at a time can have the bus",
+        "the kernel's lock on the port (EBUSY, EAGAIN)",
+    ),
+    Row(
+        "port_missing",
+        partial(_port, "there is no such device"),
+        "the port cannot be opened: {}",
+        "Plug the converter in, and name it by /dev/serial/by-id, which does not change",
+        "ENOENT",
+    ),
+    Row(
+        "port_forbidden",
+        partial(_port, "permission denied"),
+        "the port cannot be opened: {}",
+        "Add the user to that group and log in again",
+        "EACCES",
+    ),
+    Row(
+        "port_in_use",
+        partial(_port, "the connection was closed"),
+        "the converter hangs up: {}",
+        "See whether another program is connected to it: most TCP converters serve one client at a time",
+        "TCP servers on serial lines take one client and close the rest",
+    ),
+    Row(
+        "port",
+        partial(_port, ""),
+        "the port does not work: {}",
+        "Look at the converter, its supply and its cable or network first; the meters are not to blame",
+        "a bus without a port says nothing about its meters",
+    ),
+    Row(
+        "short_circuit",
+        _break_when_idle,
+        "the bus is in a permanent space, as with a short circuit or a broken wire ({})",
+        "Disconnect the bus from the converter; if the 00 end, look for the short circuit or for too many meters",
+        "a break is received as 00; on overload all meters vanish at once",
+    ),
+    Row(
+        "wrong_parity",
+        _parity_replaced,
+        "the receiver is set to a wrong parity ({})",
+        _FORMAT,
+        "termios with INPCK gives a character with a parity error as 00",
+    ),
+    Row(
+        "short_circuit",
+        _break_when_asked,
+        "nothing but 00 comes, as with a short circuit, an overload or a broken wire ({})",
+        "Disconnect the bus from the converter; if the 00 end, look for the short circuit or for too many meters",
+        "level converters signal overload with a break, received as 00",
+    ),
+    Row(
+        "another_master",
+        _another_master,
+        "another master asks on this bus ({})",
+        "Let one of them ask: both spoil each other's answers and selections",
+        "only a master sends short frames and C fields with bit 6 (EN 13757-2 cl. 5.7.3)",
+    ),
+    Row(
+        "echo",
+        _echo_only,
+        "the converter sends back what it is told, and no meter answers ({})",
+        "The way to the converter is good: look at the supply of the bus, its two wires and the rate",
+        "half duplex converters and some USB sticks echo (libmbus issue 24)",
+    ),
+    Row(
+        "noise",
+        _noise_when_idle,
+        "there is noise on the bus while nobody speaks ({})",
+        "Disconnect the bus from the converter; if it ends, look for interference, an earth fault or loose contacts",
+        "meters never speak unasked (EN 13757-2 cl. 4)",
+    ),
+    Row(
+        "late_answers",
+        _late,
+        "answers come too late, to the next request ({})",
+        "Set a longer timeout: gateways and radio bridges may take seconds",
+        "the answer begins within 330 bits + 50 ms (EN 13757-2 cl. 5.5); gateways need longer",
+    ),
+    Row(
+        "wrong_format",
+        _other_format,
+        "the receiver is not set to 8E1 ({})",
+        _FORMAT,
+        "a character has 11 bits; how E5 and 68 L look with fewer follows from the bits",
+    ),
+    Row(
+        "wrong_rate",
+        _other_rate,
+        "the rate is wrong, or the converter's levels are ({})",
+        _RATE + "; if none helps, the threshold of the converter is off",
+        "a collision sets no bits; FD, FE, FC for E5 were seen in libmbus issues 131, 138, 199",
+    ),
+    Row(
+        "levels",
+        _levels,
+        "the converter reads the meters' current wrongly ({})",
+        "Check parity (8E1), the threshold of the converter and the number of meters that it can feed",
+        "a steady wrong byte from one meter alone is no collision (libmbus issues 131, 138, 199)",
+    ),
+    Row(
+        "several_meters",
+        _several_meters,
+        "several meters answer at one address ({})",
+        "Find them with mbusd scan --secondary, read them by secondary address or give each its own primary one; "
+        "if only one is there, check the parity (8E1) and look for loose contacts",
+        "answers add their currents; a longer one stands behind a shorter one (EN 13757-2 cl. 4, libmbus)",
+    ),
+    Row(
+        "no_answer",
+        _one_asked_silent,
+        "nothing answers at address {}",
+        "Check that the address is right, the meter connected and the bus powered; a meter at another rate or parity "
+        "than this port (8E1) is silent too: mbusd scan PORT --baudrate auto",
+        "a meter that hears wrong characters says nothing (EN 13757-2 cl. 5.7)",
+    ),
+    Row(
+        "bus_silent",
+        _bus_silent,
+        "none of {} addresses answers: it is the bus, not a meter",
+        "Check that the converter feeds the bus (21 to 42 V between the wires), that the wires are connected, and the "
+        "rate and parity (8E1) of a TCP converter; mbusd scan PORT --baudrate auto tries all rates",
+        "all meters disappear at once when the converter has no supply or another rate",
+    ),
+    Row(
+        "meter_silent",
+        _one_among_good,
+        "other meters answer, {} does not",
+        "Look at this meter: its wires, its address and its rate; some sleep, or answer so many times a day only",
+        "the bus works",
+    ),
+)
+"""What can be wrong, from the most certain to the least."""

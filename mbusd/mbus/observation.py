@@ -1,6 +1,6 @@
-"""What one transmission of a request brought, byte for byte, and how it looks (EN 13757-2 cl. 5): input of a diagnosis."""
+"""What one transmission of a request brought, byte for byte, and how that looks: input of a diagnosis."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from mbusd.mbus.address import BROADCAST, SELECTED, SecondaryAddress
@@ -83,14 +83,12 @@ class Look:
     @property
     def wants_ack(self) -> bool:
         """Nothing but E5 is due."""
-        return self.request.control == SND_NKE or selection(self.request) is not None
+        return _wants_ack(self.request)
 
     @property
     def is_good(self) -> bool:
         """An answer that is due is among what came."""
-        if any(isinstance(frame, Ack) for frame in self.frames):
-            return True
-        return not self.wants_ack and any(data(frame, self.request) for frame in self.frames)
+        return any(is_due(frame, self.request) for frame in self.frames)
 
     @property
     def is_bad(self) -> bool:
@@ -100,7 +98,9 @@ class Look:
     @property
     def may_collide(self) -> bool:
         """Its first byte can be that of several answers at once: a space wins, so no bit is set that is not due."""
-        due = ACK | LONG if self.request.control & _FUNCTION == REQ_UD1 & _FUNCTION else LONG if self.wants_data else ACK
+        due = (
+            ACK | LONG if self.request.control & _FUNCTION == REQ_UD1 & _FUNCTION else LONG if self.wants_data else ACK
+        )
         return not self.rest[0] & ~due
 
     @property
@@ -134,6 +134,15 @@ def understand(asked: Sequence[Observation]) -> Iterator[Look]:
         )
 
 
+def _wants_ack(request: Request) -> bool:
+    return request.control == SND_NKE or selection(request) is not None
+
+
+def is_due(frame: Frame, request: Request) -> bool:
+    """A meter may answer so: E5 to anything; data of the one that was asked, but not for SND_NKE and selections."""
+    return isinstance(frame, Ack) or (not _wants_ack(request) and data(frame, request) is not None)
+
+
 def events_in(heard: bytes) -> list[Frame | Noise]:
     """Frames and noise in bytes behind which the bus was silent."""
     reader = FrameReader()
@@ -145,7 +154,7 @@ def is_request(event: Frame | Noise) -> bool:
     return isinstance(event, ShortFrame) or (isinstance(event, LongFrame) and bool(event.control & _FROM_MASTER))
 
 
-def foreign_requests(events: Sequence[Frame | Noise], own: set[bytes]) -> Iterator[Request]:
+def foreign_requests(events: Sequence[Frame | Noise], own: Collection[bytes]) -> Iterator[Request]:
     """Requests that are not among one's own."""
     for event in events:
         if isinstance(event, ShortFrame | LongFrame) and is_request(event) and encode(event) not in own:

@@ -12,10 +12,10 @@ from mbusd.mbus.errors import DecodeError
 from mbusd.mbus.frames import FCB, REQ_UD1, REQ_UD2, SND_NKE, SND_UD, Ack, Frame, LongFrame, Noise, ShortFrame, encode
 from mbusd.mbus.link import acknowledgement, data, describe
 from mbusd.mbus.master import address_of
+from mbusd.mbus.observation import Request, selection
 from mbusd.mbus.telegram import Telegram, decode
 
 Direction = Literal["master", "meter"]
-Request = ShortFrame | LongFrame
 Outcome = Literal["answered", "silent", "unreadable", "collision", "unexpected", "broadcast", "unasked", "noise"]
 """What became of a request; `unasked` is an answer to nothing that was heard, `noise` what belongs to nobody."""
 
@@ -128,14 +128,6 @@ def name_of(request: Request) -> str:
     ci = f", CI {request.ci:02X}" if isinstance(request, LongFrame) else ""
     count = f", FCB {int(bool(request.control & FCB))}" if request.control & FCV else ""
     return f"{name} to {_PLACES.get(request.address, request.address)}{ci}{count}"
-
-
-def selection(request: Request) -> SecondaryAddress | None:
-    """Whom a selection is to choose, wildcards included; None for any other request."""
-    match request:
-        case LongFrame(_, 0xFD, 0x52, body) if len(body) >= 8:
-            return SecondaryAddress.from_bytes(body[:8])
-    return None
 
 
 class Pairing:

@@ -11,6 +11,8 @@ from heapq import heappop, heappush
 from mbusd.mbus.frames import Frame, FrameReader, Noise, encode
 from mbusd.mbus.pairing import Direction, Exchange, Heard, MeterSeen, Pairing
 
+_HEAD_START = 2  # characters: E5 begins 6 after its request and 2 before the next, at least; this is the middle
+
 
 @dataclass(frozen=True, slots=True)
 class Pace:
@@ -19,7 +21,9 @@ class Pace:
     character: float  # 11 bits
     window: float  # from the end of a request to the latest begin of its answer, with what the adapter adds
     gap: float  # the longest pause inside a frame, with what the adapter adds
-    hold: float = 0.0  # with two adapters: how much later one may hand over its bytes than the other
+    hold: float = (
+        0.0  # with two adapters: how much later than the other one may hand over its bytes; 4 characters are safe
+    )
 
 
 class Tap:
@@ -63,7 +67,9 @@ class Tap:
         for one in heard:
             self._count += 1
             self.crossed += not isinstance(one.event, Noise) and one.direction not in (None, one.sender)
-            heappush(self._waiting, (one.begin, self._count, at, one))
+            is_early = len(self._ears) > 1 and one.sender == "meter"
+            head_start = _HEAD_START * self._pace.character if is_early else 0.0
+            heappush(self._waiting, (one.begin - head_start, self._count, at, one))
 
     def _release(self, until: float) -> Iterator[Exchange]:
         """In the order of their begin, whichever adapter was the quicker one."""

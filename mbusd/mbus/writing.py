@@ -26,6 +26,7 @@ CHANGE_OVER = 1.0  # seconds that a meter may take to change its rate
 FALLS_BACK_WITHIN = 600.0  # seconds; ABB 30, Gossen 120, others up to ten minutes
 BETWEEN_LOOKS = 10.0  # seconds
 
+FIRST_YEAR, LAST_YEAR = 2000, 2080  # without doubt about the century (EN 13757-3 annex A, types F and I)
 TYPE_I = 6  # bytes of a date and time with seconds
 
 HOURLY = "set near the full hour: what is stored hourly may be there twice, or missing"
@@ -74,13 +75,13 @@ def set_address(old: Target, new: int, attempts: int = ATTEMPTS) -> Conversation
     if there.answers:
         raise WriteRefused(f"address {new} is taken ({said(there)})")
     acknowledged = yield from command(aim, COMMAND, lambda: bytes([0x01, 0x7A, new]))
-    there = yield from look_until(lambda sight: sight.answers, new, attempts)
+    there = yield from look_until(lambda sight: sight.answers and sight.trouble is None, new, attempts)
     if not there.answers:
         before = yield from look(aim.place, attempts)
         still = f"still answers at {old}" if before.answers else f"answers neither at {new} nor at {old} now"
         raise WriteRefused(f"{_ack(acknowledged)} and {still}: {WHY_NOT}")
     if there.trouble is not None:
-        raise WriteRefused(f"address {new} was free, and now: {there.trouble}; two meters may have taken it")
+        raise WriteRefused(f"address {new} was free, and now: {there.trouble}; who is there is not to be seen")
     _compare(aim, there, f"address {new}")
     left = yield from _left_behind(old, attempts)
     verified, unverified = _notes(aim, f"it answers at {new}")
@@ -135,27 +136,19 @@ def set_clock(
         return clock_record(made[-1], summer_time=summer_time, with_seconds=with_seconds)
 
     acknowledged = yield from command(aim, COMMAND, record)
-    written = made[-1].replace(microsecond=0) if with_seconds else _nearest_minute(made[-1])
+    written = _rounded(made[-1], with_seconds=with_seconds)
     remarks = (HOURLY,) if is_near_the_hour(written) else ()
     if seen is None:
         if not acknowledged:
             raise WriteRefused(f"{_ack(acknowledged)}: {WHY_NOT}")
         return Written(f"clock {written}", aim.meter, (), (NO_CLOCK,), remarks)
     earliest = clock()
-    shown = _clock_in((yield from read_out(address, attempts)))
-    right = _shows(shown, earliest, clock(), tolerance)
-    if shown is None or not right:
-        now = "gives no valid time" if shown is None or shown.value is None else f"shows {shown.value}"
+    shown = _time_of(_clock_in((yield from read_out(address, attempts))))
+    half = timedelta() if with_seconds else timedelta(seconds=30)  # type F: set to the nearest minute, shown cut off
+    if shown is None or not earliest - 3 * half - tolerance <= shown <= clock() + half + tolerance:
+        now = "gives no valid time" if shown is None else f"shows {shown}"
         raise WriteRefused(f"{_ack(acknowledged)}, but its clock {now}, where {written} was written: {WHY_NOT}")
-    return Written(f"clock {written}", aim.meter, (f"its clock shows {shown.value}",), (), remarks)
-
-
-def _shows(shown: Record | None, earliest: datetime, latest: datetime, tolerance: timedelta) -> bool:
-    """Whether a clock that was read between two moments is right; type F is set to half a minute and hides seconds."""
-    if shown is None or not isinstance(shown.value, datetime):
-        return False
-    half = timedelta() if len(shown.raw) == TYPE_I else timedelta(seconds=30)
-    return earliest - 3 * half - tolerance <= shown.value <= latest + half + tolerance
+    return Written(f"clock {written}", aim.meter, (f"its clock shows {shown}",), (), remarks)
 
 
 def application_reset(address: Address, subcode: int | None = None, attempts: int = ATTEMPTS) -> Conversation[Written]:
@@ -170,8 +163,7 @@ def application_reset(address: Address, subcode: int | None = None, attempts: in
     after = _layout((yield from read_out(address, attempts)))
     what = "application reset" if subcode is None else f"application select {subcode:02X} ({application(subcode)})"
     if before != after:
-        changed = f"the meter sends other records than before ({len(after)}, it were {len(before)})"
-        return Written(what, aim.meter, (changed,))
+        return Written(what, aim.meter, ("the meter sends other records than before",))
     if not acknowledged:
         raise WriteRefused(f"{_ack(acknowledged)} and sends what it sent before: it may not know it")
     same = "the effect: it sends the same records as before, so that was the selection already, or it has no other"
@@ -214,10 +206,9 @@ def set_baudrate(address: Address, old: int, new: int, attempts: int = ATTEMPTS)
 
 def clock_record(when: datetime, *, summer_time: bool, with_seconds: bool) -> bytes:
     """The record that sets a clock: type I with seconds, type F to the nearest minute (EN 13757-3 annex A)."""
-    if not with_seconds:
-        when = _nearest_minute(when)
-    if not 2000 <= when.year <= 2080:
-        raise WriteRefused(f"the year {when.year} has no safe form in a meter's clock: 2000 to 2080 have")
+    when = _rounded(when, with_seconds=with_seconds)
+    if not FIRST_YEAR <= when.year <= LAST_YEAR:
+        raise WriteRefused(f"the year {when.year} has no safe form: {FIRST_YEAR} to {LAST_YEAR} have")
     year = when.year - 2000
     date = bytes([when.day | (year & 7) << 5, when.month | year >> 3 << 4])
     if not with_seconds:
@@ -269,6 +260,10 @@ def _clock_in(result: ReadOut) -> Record | None:
     return next((one for one in records if one.vib == b"\x6d" and one.dib in (b"\x04", b"\x06")), None)
 
 
+def _time_of(record: Record | None) -> datetime | None:
+    return record.value if record is not None and isinstance(record.value, datetime) else None
+
+
 def _layout(result: ReadOut) -> tuple[bytes, ...]:
     return tuple(record.dib + record.vib for telegram in result.telegrams for record in telegram.records)
 
@@ -308,5 +303,8 @@ def _count(layout: tuple[bytes, ...]) -> str:
     return f"{len(layout)} records"
 
 
-def _nearest_minute(when: datetime) -> datetime:
+def _rounded(when: datetime, *, with_seconds: bool) -> datetime:
+    """The nearest second or minute."""
+    if with_seconds:
+        return (when + timedelta(milliseconds=500)).replace(microsecond=0)
     return (when + timedelta(seconds=30)).replace(second=0, microsecond=0)

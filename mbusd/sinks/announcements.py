@@ -59,7 +59,7 @@ class Announcements:
             return self._known.pop(topic, None) is not None
         try:
             document = json.loads(payload)
-        except ValueError:
+        except (ValueError, RecursionError):
             return False
         if not isinstance(document, dict) or not self._is_ours(topic, document):
             return False

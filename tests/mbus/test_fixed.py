@@ -46,6 +46,12 @@ def test_counters_are_bcd_or_signed_binary(status: int, counter: str, value: Val
     assert (first.value, second.value) == (value, 1)
     assert (first.problem is None) == (value is not None)
     assert first.kind == "number"
+    assert (first.function, first.tariff, first.subunit) == ("instantaneous", 0, 0)
+
+
+@pytest.mark.parametrize("counters", ["BB BB BB BB 01 00 00 00", "01 00 00 00 BB BB BB BB"])
+def test_one_counter_with_letters_does_not_cost_the_other(counters: str) -> None:
+    assert sorted(str(record.value) for record in structure(0, 0x2C, 0x2C, counters).records) == ["1", "None"]
 
 
 def test_the_first_bits_of_the_status_are_no_error() -> None:
@@ -58,8 +64,12 @@ def test_the_first_bits_of_the_status_are_no_error() -> None:
     ("bits", "medium", "value"),
     [
         (0x00, 0x00, 1),
+        (0x01, 0x01, 1),
         (0x02, 0x02, 1),
+        (0x03, 0x03, 1),
         (0x04, 0x04, 1),
+        (0x05, 0x05, 1),
+        (0x06, 0x06, 1),
         (0x07, 0x07, 1),
         (0x08, 0x08, 1),
         (0x09, 0x0F, 1),
@@ -100,9 +110,11 @@ def test_the_bytes_are_kept() -> None:
     [
         "78 56 34 12 2D 2C 08 04 07 00 00 00 31 65 00 00 00",
         "78 56 34 1A 0A 00 05 69 31 65 00 00 69 00 00 00",
-        "78 56 34 12 2D 2C 08 04 FA 00 00 0F AA BB CC DD",
+        "78 56 34 12 2D 2C 08 04 0A 00 00 00 AA BB CC DD",
+        "78 56 34 12 2D 2C 08 04 00 00 00 0A DA 00 00 00",
+        "78 56 34 12 2D 2C 08 04 0A 00 00 00 00 00 00 0A",
     ],
-    ids=["17 bytes", "no identification", "no counter"],
+    ids=["17 bytes", "no identification", "no counter", "last digits", "last digits but one"],
 )
 def test_what_is_no_fixed_structure_is_a_compact_frame(data: str) -> None:
     with pytest.raises(DecodeError, match="compact frame") as raised:

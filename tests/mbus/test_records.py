@@ -271,9 +271,9 @@ def test_the_data_field_chooses_the_type_of_a_date(text: str, value: Value, kind
 
 def test_summer_time_is_told() -> None:
     assert one("04 6D 05 AE 3E 33").summer_time
-    assert not one("04 6D 05 2E 3E 33").summer_time
+    assert not one("04 6D 05 2F 3E 33").summer_time
     assert one("06 6D 64 05 EE 3E 33 00").summer_time
-    assert not one("06 6D 24 05 EE 3E 33 00").summer_time
+    assert not one("06 6D 25 05 EE 3E 33 00").summer_time
     assert not one("02 6C 3E 33").summer_time
 
 
@@ -313,6 +313,8 @@ def test_vifs_without_a_meaning_are_bare_numbers(vif: str) -> None:
         ("02 FC 74 03 48 52 25 C2 02", "%RH", Decimal("7.06")),
         ("02 FC FC 01 03 48 52 25 C2 02", "%RH", 706),
         ("02 FC 01 B0 74 C2 02", "°", Decimal("7.06")),
+        ("02 FC 03 41 20 41 74 C2 02", "A A", Decimal("7.06")),
+        ("02 FC 0F" + "41" * 15 + "74 C2 02", "A" * 15, Decimal("7.06")),
         ("02 7C 00 C2 02", None, 706),
         ("0D 7C 08 44 49 20 2E 74 73 75 63 02 42 41", "cust. ID", "AB"),
     ],
@@ -320,6 +322,23 @@ def test_vifs_without_a_meaning_are_bare_numbers(vif: str) -> None:
 def test_plain_text_units_stand_before_or_behind_the_vifes(text: str, unit: str | None, value: Value) -> None:
     record = one(text)
     assert (record.quantity, record.unit, record.value) == ("plain_text_unit", unit, value)
+
+
+def test_what_looks_like_text_but_is_too_long_are_vifes() -> None:
+    """10h is a reserved VIFE; as the length of a text it would be more than any unit has."""
+    record = one("02 FC 90 74 02 57 50 0A 00")
+    assert (record.unit, record.modifiers, record.value) == ("PW", ("vife_10",), Decimal("0.1"))
+    record = one("02 FC 10 10" + "41" * 16 + "0A 00")
+    assert (record.unit, record.modifiers) == ("A" * 16, ("vife_10",))
+
+
+def test_a_text_without_letters_is_none() -> None:
+    record = one("02 FC 00 00 0A 00")
+    assert (record.unit, record.problem, record.value) == (None, None, 10)
+
+
+def test_a_selection_has_no_data() -> None:
+    assert [record.value for record in block("08 13 01 16 07").records] == [7]
 
 
 def test_idle_fillers_and_zero_bytes_are_skipped() -> None:

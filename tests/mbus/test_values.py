@@ -92,6 +92,7 @@ def test_identifiers_keep_their_zeros() -> None:
         ("01000000", "1E-45"),
         ("FFFF7F7F", "3.4028235E+38"),
         ("0000C0BF", "-1.5"),
+        ("A2376762", "1.06630166e+21"),
     ],
 )
 def test_type_h_is_the_shortest_decimal(data: str, value: str) -> None:

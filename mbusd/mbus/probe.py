@@ -1,0 +1,206 @@
+"""One question to the unknown: is there a meter at this primary address, or behind these wildcards, one or several?
+
+EN 13757-2 cl. 5.7 and -3 cl. 11. E5 alone is never believed: meters that answer in the same bit sound like one. Nor is
+a telegram, for two of them, one upon the other, may pass the checksum: whoever it names has to answer to that name.
+"""
+
+from collections.abc import Container
+from dataclasses import dataclass
+
+from mbusd.mbus.address import HIGHEST_PRIMARY, SELECTED, PrimaryAddress, SecondaryAddress
+from mbusd.mbus.errors import DecodeError
+from mbusd.mbus.frames import Ack, LongFrame, Noise, ShortFrame, encode
+from mbusd.mbus.link import Conversation, Reply, Request, Silence, data
+from mbusd.mbus.master import address_of, req_ud2, select, snd_nke
+from mbusd.mbus.telegram import Telegram, decode
+
+FABRICATION_NUMBER = b"\x0c\x78"  # DIF and VIF of the record that an enhanced selection carries
+
+
+@dataclass(frozen=True, slots=True)
+class Silent:
+    """Nobody answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """One meter. `address` is None where its telegram does not name it."""
+
+    telegram: Telegram
+    address: SecondaryAddress | None
+    is_selectable: bool = True  # it answers to its secondary address
+
+    @property
+    def primary(self) -> int | None:
+        """The primary address that it sends; a meter without one sends 253."""
+        number = self.telegram.frame.address
+        return number if number <= HIGHEST_PRIMARY else None
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """Several meters, or none that can be understood; `heard` is what came."""
+
+    heard: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Mute:
+    """Somebody acknowledges but sends nothing that says who it is."""
+
+    why: str
+    telegram: Telegram | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Disturbance:
+    """Unreadable bytes that did not come again: noise, no meter."""
+
+    heard: tuple[bytes, ...]
+
+
+Probe = Silent | Meter | Crowd | Mute | Disturbance
+
+_WITHOUT_DATA = Mute("acknowledges but sends no data")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Whom to select: a secondary address with wildcards, and for the enhanced selection a fabrication number."""
+
+    mask: SecondaryAddress
+    fabrication: str | None = None  # 8 digits, F is a wildcard
+
+    def frame(self) -> LongFrame:
+        """The SND_UD to 253 that selects."""
+        plain = select(self.mask)
+        if self.fabrication is None:
+            return plain
+        tail = FABRICATION_NUMBER + bytes.fromhex(self.fabrication)[::-1]
+        return LongFrame(plain.control, plain.address, plain.ci, plain.data + tail)
+
+    def __str__(self) -> str:
+        tail = "" if self.fabrication is None else f", fabrication number {self.fabrication}"
+        return f"{self.mask}{tail}"
+
+
+def probe_primary(number: int, tries: int = 1, *, resets: bool = True) -> Conversation[Probe]:
+    """Who is at a primary address 0..250. Raises AddressError for any other.
+
+    `resets` False asks with REQ_UD2 at once: finds meters that ignore SND_NKE, too.
+    """
+    PrimaryAddress(number)
+    if resets:
+        reply, unreadable = yield from _opened(snd_nke(number), tries)
+        if isinstance(reply, Silence):
+            return Disturbance(unreadable) if unreadable else Silent()
+        if not isinstance(reply, Ack):
+            return Crowd(unreadable)
+        found = yield from _identified(number, tries=2, noisy_tries=2)
+        if isinstance(found, Silent):
+            return _WITHOUT_DATA
+    else:
+        found = yield from _identified(number, tries, noisy_tries=2)
+    if isinstance(found, Meter) and found.address is not None:
+        return (yield from _confirmed(number, found, found.address))
+    return found
+
+
+def probe_secondary(
+    selection: Selection, tries: int = 1, *, known: Container[SecondaryAddress] = (), deselects: bool = False
+) -> Conversation[Probe]:
+    """Who answers to a selection. A meter that is not `known` yet must answer to its full address as well.
+
+    `deselects`: first take the selection from whoever has it, for meters that keep one that is not for them. The meter
+    in the result may be one that was not asked for; comparing its address is the caller's business.
+    """
+    if deselects:
+        yield Request(snd_nke(SELECTED))
+    reply = yield from _called(selection.frame(), tries)
+    if isinstance(reply, Silence):
+        return Silent()
+    if not isinstance(reply, Ack):
+        return Crowd((_bytes(reply),))
+    found = yield from _identified(SELECTED, tries=2, noisy_tries=1)
+    if isinstance(found, Silent):
+        return _WITHOUT_DATA
+    if not isinstance(found, Meter) or found.address in (None, selection.mask) or found.address in known:
+        return found
+    assert found.address is not None
+    again = yield from _called(select(found.address), tries=2)
+    if isinstance(again, Ack):
+        return found
+    return Crowd((encode(found.telegram.frame), _bytes(again)))
+
+
+def release() -> Conversation[None]:
+    """Leave nobody selected: SND_NKE to 253, which the selected meter alone acknowledges."""
+    yield Request(snd_nke(SELECTED))
+
+
+def _opened(frame: ShortFrame, tries: int) -> Conversation[tuple[Reply, tuple[bytes, ...]]]:
+    """The reply to a first request, and what was unreadable; an unreadable reply is asked for once more."""
+    reply = yield from _called(frame, tries)
+    if isinstance(reply, Ack | Silence):
+        return reply, ()
+    again = yield Request(frame, 2)
+    return again, tuple(_bytes(one) for one in (reply, again) if not isinstance(one, Ack | Silence))
+
+
+def _called(frame: ShortFrame | LongFrame, tries: int) -> Conversation[Reply]:
+    """The first reply that is not silence."""
+    reply: Reply = Silence()
+    for attempt in range(1, tries + 1):
+        reply = yield Request(frame, attempt)
+        if not isinstance(reply, Silence):
+            break
+    return reply
+
+
+def _identified(address: int, tries: int, noisy_tries: int) -> Conversation[Probe]:
+    """Who sends data on REQ_UD2."""
+    request = req_ud2(address, fcb=True)
+    heard: list[bytes] = []
+    nothing: Probe = Silent()
+    for attempt in range(1, max(tries, noisy_tries) + 1):
+        reply = yield Request(request, attempt)
+        frame = data(reply, request)
+        if frame is not None:
+            return _understood(frame)
+        if isinstance(reply, Ack):
+            nothing = Mute("acknowledges but has no data now")
+        elif not isinstance(reply, Silence):
+            heard.append(_bytes(reply))
+        if (heard and len(heard) >= noisy_tries) or (not heard and attempt >= tries):
+            break
+    return Crowd(tuple(heard)) if heard else nothing
+
+
+def _understood(frame: LongFrame) -> Probe:
+    try:
+        telegram = decode(frame)
+    except DecodeError as error:
+        return Mute(f"sends no telegram that names it: {error.message}")
+    return Meter(telegram, None if telegram.header is None else address_of(telegram.header))
+
+
+def _confirmed(number: int, found: Meter, address: SecondaryAddress) -> Conversation[Probe]:
+    """The meter, if it answers to its secondary address or, where it does not know selections, says its name twice."""
+    reply = yield from _called(select(address), tries=2)
+    if isinstance(reply, Ack):
+        return found
+    request = req_ud2(number, fcb=False)
+    for attempt in (1, 2):
+        reply = yield Request(request, attempt)
+        frame = data(reply, request)
+        again = None if frame is None else _understood(frame)
+        if isinstance(again, Meter) and again.address == address:
+            return Meter(found.telegram, address, is_selectable=False)
+    return Crowd((encode(found.telegram.frame), _bytes(reply)))
+
+
+def _bytes(reply: Reply) -> bytes:
+    """What was heard, as bytes of the wire."""
+    if isinstance(reply, Noise):
+        return reply.data
+    return b"" if isinstance(reply, Silence) else encode(reply)

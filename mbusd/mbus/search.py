@@ -1,0 +1,390 @@
+"""The search by wildcards: finds every meter that answers to a selection (EN 13757-3 cl. 11.3).
+
+A mask that several meters answer is split by one of its free digits, until each part holds one meter or none. Which
+digit is for split.py to say. The search asks for one probe after the other, so that other work fits in between.
+"""
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+
+from mbusd.mbus.address import SecondaryAddress
+from mbusd.mbus.probe import Crowd, Meter, Mute, Probe, Selection, Silent
+from mbusd.mbus.split import DIGITS, RANDOM, UNKNOWN, Belief, Choice, Population, best, is_better
+from mbusd.mbus.twins import free_parts, tiers
+
+ANY = SecondaryAddress("F" * 16)
+_DECIMAL = "0123456789"
+_ILLEGAL = "ABCDE"  # in BCD, but there are meters that have them; F would be a wildcard
+_GUESS = 6.0  # meters on a bus of which nothing is known
+_FEW = 2.2  # meters in a crowd of which nothing is known
+SWITCH = True
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The next probe: whom to select, how often to try, and whether to take the selection from everybody before."""
+
+    selection: Selection
+    tries: int = 1
+    deselects: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unresolved:
+    """Somebody answers here, but who cannot be told; `why` says as much as is known."""
+
+    selection: Selection
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Crowd:
+    """A mask behind which somebody is, but not just one meter that names itself."""
+
+    mask: str
+    answer: Crowd | Mute | None  # None: concluded from the silence of all others
+
+    @property
+    def least(self) -> int:
+        """How many meters there must be at the least."""
+        return 1 if isinstance(self.answer, Mute) else 2
+
+
+@dataclass(slots=True)
+class _Split:
+    """How much of a crowd is still to be looked at."""
+
+    values: int = 0
+    crowds: int = 0
+
+
+Steps = Generator[Step, Probe, None]
+
+
+@dataclass(slots=True)
+class Search:
+    """One search and what it has found by now: look at it at any time, keep what is there when it is cut short.
+
+    `known`: meters that are there for certain; they save probes. `tries`: of each probe that stays silent.
+    `exhaustive`: also what breaks the rules of identifications, or shares one with two others: minutes more.
+    """
+
+    mask: SecondaryAddress = ANY
+    known: frozenset[SecondaryAddress] = frozenset()
+    tries: int = 1
+    exhaustive: bool = False
+    found: dict[Selection, Meter] = field(default_factory=dict)
+    unresolved: list[Unresolved] = field(default_factory=list)
+    probes: int = 0
+    _population: Population = field(default_factory=Population)
+    _masks: dict[Selection, str] = field(default_factory=dict)  # behind which mask each meter was found
+    _splits: list[_Split] = field(default_factory=list)
+    _stuck: SecondaryAddress | None = None  # answers whoever is selected
+
+    def __post_init__(self) -> None:
+        for address in self.known:
+            self._population.add(address.identification)
+
+    @property
+    def left(self) -> int:
+        """About how many probes are still to come."""
+        return sum(split.values + 12 * split.crowds for split in self._splits)
+
+    def steps(self) -> Steps:
+        """Yields what to probe, takes what came of it; ends when everything has been looked at."""
+        root = self.mask.digits
+        probe = yield from self._ask(root, tries=max(2, self.tries))  # meters that sleep hear the first one
+        if isinstance(probe, Crowd | Mute):
+            yield from self._resolve(_Crowd(root, probe), [], max(_GUESS, len(self.known)))
+            if self.exhaustive:
+                yield from self._look_for_illegal(root, _free(root))
+        yield from self._look_for_hidden()
+        for address in self.known:
+            if Selection(address) not in self.found and self.mask.matches(address):
+                yield from self._ask(address.digits, tries=2)
+
+    # -- one probe --------------------------------------------------------------------------------------------------
+
+    def _ask(self, mask: str, tries: int = 0, fabrication: str | None = None) -> Generator[Step, Probe, Probe]:
+        """Probe one mask and note what was found. A meter that drowns another, which is there too, is a crowd."""
+        selection = Selection(SecondaryAddress(mask), fabrication)
+        probe = yield from self._probe(selection, tries or self.tries)
+        if isinstance(probe, Meter) and not _is_meant(selection, probe):  # nobody asked for it
+            self._note(probe, mask)
+            if self._stuck is None:
+                self._stuck = probe.address
+                probe = yield from self._probe(selection, tries or self.tries)
+        if not isinstance(probe, Meter):
+            return probe
+        if not _is_meant(selection, probe):
+            return Silent()
+        if probe.address is None:
+            return Mute("sends data that do not name it", probe.telegram)
+        self._note(probe, mask, fabrication)
+        alone = fabrication is not None or self._expected(mask) <= {probe.address}
+        return probe if alone else Crowd()
+
+    def _probe(self, selection: Selection, tries: int) -> Generator[Step, Probe, Probe]:
+        self.probes += 1
+        return (yield Step(selection, tries, deselects=self._stuck is not None))
+
+    def _note(self, probe: Meter, mask: str, fabrication: str | None = None) -> None:
+        if probe.address is None:
+            return
+        selection = Selection(probe.address, fabrication)
+        self.found.setdefault(selection, probe)
+        self._masks.setdefault(selection, mask)
+        self._population.add(probe.address.identification)
+
+    def _expected(self, mask: str) -> set[SecondaryAddress]:
+        """Meters of which it is known that they answer to this mask."""
+        present = {*self.known, *(selection.mask for selection in self.found)} - {self._stuck}
+        return {address for address in present if _fits(mask, address)}
+
+    def _inside(self, mask: str) -> int:
+        """How many have been found behind this mask by now; what could not be told apart counts as several."""
+        unresolved = sum(2 for one in self.unresolved if _fits(mask, one.selection.mask))
+        return unresolved + sum(1 for selection in self.found if _fits(mask, selection.mask))
+
+    # -- identifications --------------------------------------------------------------------------------------------
+
+    def _resolve(self, crowd: _Crowd, closed: list[str], meters: float) -> Steps:
+        """Find all of about so many meters behind a mask, except in the parts that are `closed` already."""
+        if not _free(crowd.mask):
+            yield from self._tell_apart(crowd)
+            return
+        split = _Split()
+        self._splits.append(split)
+        again = True
+        while again:
+            position = best(self._choices(crowd.mask, closed), meters).position
+            crowds = yield from self._look(crowd, closed, position, split)
+            again, meters = yield from self._descend(crowd.mask, closed, crowds, position, split, meters)
+        self._splits.pop()
+        if self._inside(crowd.mask) < crowd.least and self._stuck is None:
+            yield from self._explain(crowd, position)
+
+    def _choices(self, mask: str, closed: list[str], belief: Belief = UNKNOWN) -> list[Choice]:
+        """What each free digit promises."""
+        free = _free(mask)
+        branches = self._population.branches([one for one in range(DIGITS) if one not in free], belief)
+        return [Choice(one, len(_open_parts(mask, closed, one)), branches[one]) for one in free]
+
+    def _look(
+        self, crowd: _Crowd, closed: list[str], position: int, split: _Split
+    ) -> Generator[Step, Probe, list[_Crowd]]:
+        """Probe the crowd's parts by one digit; gives those that are crowds themselves, and closes the others."""
+        crowds: list[_Crowd] = []
+        parts = _open_parts(crowd.mask, closed, position)
+        ordered = self._population.in_order(position, [part[position] for part in parts])
+        for done, value in enumerate(ordered, 1):
+            split.values, split.crowds = len(ordered) - done + 1, len(crowds)
+            part = _put(crowd.mask, position, value)
+            probe: Probe
+            if len(self._expected(part)) > 1:
+                probe = Crowd()
+            elif done == len(ordered) and not crowds and self._must_be_last(crowd):
+                crowds.append(_Crowd(part, None))
+                break
+            else:
+                probe = yield from self._ask(part)
+            if isinstance(probe, Crowd | Mute):
+                crowds.append(_Crowd(part, probe))
+            else:
+                closed.append(part)
+        split.values, split.crowds = 0, len(crowds)
+        return crowds
+
+    def _must_be_last(self, crowd: _Crowd) -> bool:
+        """All meters of a crowd are in the last of its parts if nobody was in any other."""
+        return isinstance(crowd.answer, Crowd) and self._stuck is None and self._inside(crowd.mask) == 0
+
+    def _descend(
+        self, mask: str, closed: list[str], crowds: list[_Crowd], position: int, split: _Split, meters: float
+    ) -> Generator[Step, Probe, tuple[bool, float]]:
+        """Resolve the parts of a crowd one by one.
+
+        Ends early, with True, when what was learnt on the way makes another digit the better first one for what is
+        left: the meters of the first part differ in a digit with few values, say, which would have to be gone through
+        in each of the others. Gives also how many meters are thought to be left.
+        """
+        sizes: list[int] = []
+        each = max(_FEW, (meters - self._inside(mask)) / max(len(crowds), 1))
+        while crowds:
+            part = crowds.pop(0)
+            yield from self._resolve(part, [one for one in closed if _overlap(one, part.mask)], each)
+            closed.append(part.mask)
+            split.crowds = len(crowds)
+            sizes.append(self._inside(part.mask))
+            each = max(_FEW, sum(sizes) / len(sizes))
+            meters = each * len(crowds)
+            if len(crowds) > 1:
+                here = Choice(position, len(crowds), len(crowds), is_probed=True)
+                others = [one for one in self._choices(mask, closed, RANDOM) if one.position != position]
+                if SWITCH and is_better(others, here, meters):
+                    return True, meters
+        return False, meters
+
+    # -- what does not add up ---------------------------------------------------------------------------------------
+
+    def _explain(self, crowd: _Crowd, position: int) -> Steps:
+        """More answered than was found. It was noise, or an answer was lost, or an identification has hex digits."""
+        probe = yield from self._ask(crowd.mask, tries=2)
+        if not isinstance(probe, Crowd | Mute):
+            return
+        yield from self._look_for_illegal(crowd.mask, [position], crowd.least)
+        for part in _open_parts(crowd.mask, [], position):
+            if self._inside(part) == 0:
+                yield from self._ask_and_resolve(part, tries=2)
+        if self._inside(crowd.mask) < crowd.least:
+            others = [one for one in _free(crowd.mask) if one != position]
+            yield from self._look_for_illegal(crowd.mask, others, crowd.least)
+        if self._inside(crowd.mask) < crowd.least:
+            why = probe.why if isinstance(probe, Mute) else "several meters answer, or one that cannot be understood"
+            self.unresolved.append(Unresolved(Selection(SecondaryAddress(crowd.mask)), why))
+
+    def _look_for_illegal(self, mask: str, positions: list[int], enough: int | None = None) -> Steps:
+        """Identifications with A to E at one of these positions, until there are enough."""
+        for position in positions:
+            for value in _ILLEGAL:
+                yield from self._ask_and_resolve(_put(mask, position, value))
+            if enough is not None and self._inside(mask) >= enough:
+                return
+
+    def _ask_and_resolve(self, mask: str, tries: int = 0) -> Steps:
+        probe = yield from self._ask(mask, tries)
+        if isinstance(probe, Crowd | Mute):
+            yield from self._resolve(_Crowd(mask, probe), [], _FEW)
+
+    def _look_for_hidden(self) -> Steps:
+        """Make sure that no meter hides behind its like.
+
+        Where two new meters of a batch still send the same, and are in step, one telegram comes of both, and it may be
+        perfectly that of one of them. Reading that one alone puts it one access number ahead; then they are heard.
+        """
+        done: set[Selection] = set()
+        while todo := [selection for selection in self.found if selection not in done and self._may_hide(selection)]:
+            for selection in todo:
+                done.add(selection)
+                mask = self._masks[selection]
+                yield from self._ask(selection.mask.digits)
+                probe = yield from self._ask(mask)
+                if isinstance(probe, Crowd):
+                    yield from self._resolve(_Crowd(mask, probe), [], _FEW)
+
+    def _may_hide(self, selection: Selection) -> bool:
+        mask = self._masks[selection]
+        if selection.fabrication is not None or selection.mask == self._stuck or not _free(mask):
+            return False
+        own = _likeness(self.found[selection])
+        alike = sum(1 for meter in self.found.values() if _likeness(meter) == own)
+        return alike > 1 or mask == self.mask.digits
+
+    # -- equal identifications --------------------------------------------------------------------------------------
+
+    def _tell_apart(self, twins: _Crowd) -> Steps:
+        """Meters with the same identification, by medium, manufacturer and version."""
+        mask = twins.mask
+        selection = Selection(SecondaryAddress(mask))
+        if isinstance(twins.answer, Mute):
+            self._take_nameless(selection, twins.answer)
+            return
+        if self._stuck is not None:
+            self.unresolved.append(Unresolved(selection, f"{self._stuck} answers as well, whoever is selected"))
+            return
+        alike = [*(one.mask.digits for one in self.found), *_headers(twins, mask)]
+        for part in free_parts(mask):
+            for is_due, values in tiers(part, alike):
+                if not is_due and not self.exhaustive and self._inside(mask) > 1:
+                    break
+                for value in values:
+                    found = part.put(mask, value)
+                    probe = yield from self._ask(found)
+                    if isinstance(probe, Crowd | Mute):
+                        yield from self._tell_apart(_Crowd(found, probe))
+            if self._inside(mask) > 1:
+                return
+            probe = yield from self._ask(mask, tries=2)
+            if not isinstance(probe, Crowd):
+                return
+        yield from self._tell_apart_by_fabrication(mask)
+
+    def _take_nameless(self, selection: Selection, answer: Mute) -> None:
+        """A meter that says nothing, or not who it is: the mask that it answers to is its name."""
+        if answer.telegram is None:
+            self.unresolved.append(Unresolved(selection, answer.why))
+        else:
+            self.found.setdefault(selection, Meter(answer.telegram, selection.mask))
+            self._masks.setdefault(selection, selection.mask.digits)
+
+    def _tell_apart_by_fabrication(self, mask: str) -> Steps:
+        """The same eight bytes twice: some meters know the enhanced selection by fabrication number."""
+        before = len(self.found)
+        probe = yield from self._ask(mask, fabrication="F" * DIGITS)
+        if isinstance(probe, Crowd):
+            yield from self._split_fabrication(mask, "F" * DIGITS, DIGITS - 1)
+        if len(self.found) < before + 2:
+            why = "several meters have this same secondary address: give one of them another identification"
+            self.unresolved.append(Unresolved(Selection(SecondaryAddress(mask)), why))
+
+    def _split_fabrication(self, mask: str, fabrication: str, position: int) -> Steps:
+        crowds: list[str] = []
+        for value in _DECIMAL:
+            part = _put(fabrication, position, value)
+            probe = yield from self._ask(mask, fabrication=part)
+            if isinstance(probe, Crowd):
+                crowds.append(part)
+        if len(crowds) == len(_DECIMAL) or position == 0:  # they do not look at the number
+            return
+        for part in crowds:
+            yield from self._split_fabrication(mask, part, position - 1)
+
+
+def _is_meant(selection: Selection, meter: Meter) -> bool:
+    return meter.address is None or selection.mask.matches(meter.address)
+
+
+def _fits(mask: str, address: SecondaryAddress) -> bool:
+    """Whether a meter with this address answers to the mask."""
+    digits = address.digits
+    if any(wanted not in ("F", own) and own != "F" for wanted, own in zip(mask[:DIGITS], digits, strict=False)):
+        return False
+    return mask.endswith("F" * DIGITS) or SecondaryAddress(mask).matches(address)
+
+
+def _free(mask: str) -> list[int]:
+    return [position for position in range(DIGITS) if mask[position] == "F"]
+
+
+def _put(mask: str, position: int, value: str) -> str:
+    return mask[:position] + value + mask[position + 1 :]
+
+
+def _open_parts(mask: str, closed: list[str], position: int) -> list[str]:
+    """The parts of a mask by one digit, without those that lie wholly in a closed one."""
+    parts = (_put(mask, position, value) for value in _DECIMAL)
+    return [part for part in parts if not any(_covers(one, part) for one in closed)]
+
+
+def _covers(whole: str, part: str) -> bool:
+    return all(a in ("F", b) for a, b in zip(whole[:DIGITS], part, strict=False))
+
+
+def _overlap(one: str, other: str) -> bool:
+    return all(a == b or "F" in (a, b) for a, b in zip(one[:DIGITS], other, strict=False))
+
+
+def _likeness(meter: Meter) -> bytes:
+    """A telegram without what is the meter's own: its identification wherever it stands, and the access number."""
+    data = meter.telegram.frame.data
+    own = data[:4]
+    return data[4:8] + data[9:].replace(own, b"")
+
+
+def _headers(crowd: _Crowd, mask: str) -> Iterator[str]:
+    """Addresses in garbled telegrams: of meters that send the same header, it is readable even so."""
+    for heard in crowd.answer.heard if isinstance(crowd.answer, Crowd) else ():
+        if heard[:1] == b"\x68" and heard[3:4] == b"\x68" and heard[6:7] == b"\x72" and len(heard) >= 15:
+            address = SecondaryAddress.from_bytes(heard[7:15])
+            if address.identification == mask[:DIGITS]:
+                yield address.digits
