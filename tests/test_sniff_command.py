@@ -213,6 +213,19 @@ async def test_the_summary_says_what_is_odd(screen: Screen, heard: bytes, text: 
     assert text in await last_line(screen, heard)
 
 
+@pytest.mark.parametrize(
+    ("answered", "text"),
+    [
+        ("68 04 04 68 08 05 70 08 85 16", ": the meter reports: application too busy"),
+        ("A2", "< A2"),
+        ("FC", "? unreadable answer (1 bytes: FC)"),
+    ],
+)
+async def test_answers_that_are_no_data_are_told_as_they_are(screen: Screen, answered: str, text: str) -> None:
+    await last_line(screen, encode(req_ud2(5, fcb=True)) + bytes.fromhex(answered))
+    assert text in screen.out
+
+
 async def test_swapped_adapters_are_told(screen: Screen) -> None:
     async with converter() as first, converter() as second:
         question = Question(first.port.name, second.port.name, 2400, None)

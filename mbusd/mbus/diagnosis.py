@@ -272,9 +272,9 @@ def _e5_elsewhere(rest: bytes) -> str | None:
 
 _E5_ELSEWHERE: Final = (  # E5 with its parity bit, sampled in other bit times: how it begins, bytes at most, what it is
     (b"\xfc", 1, "from meters at twice the rate set here"),
-    (b"\xfd", 1, "from meters at twice the rate set here"),
-    (b"\xfe", 1, "from meters at four times the rate set here"),
-    (b"\xff", 1, "from meters at four times the rate set here or more"),
+    (b"\xfd", 1, "from meters at a higher rate than is set here"),
+    (b"\xfe", 1, "from meters at a higher rate than is set here"),
+    (b"\xff", 1, "from meters at a higher rate than is set here"),
     (b"\x66", 2, "from meters at half the rate set here"),
     (b"\x78\x80", 3, "from meters at a quarter of the rate set here"),
     (b"\x78\x1e", 3, "from meters at a quarter of the rate set here"),

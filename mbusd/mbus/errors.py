@@ -52,3 +52,10 @@ class WrongMeter(MBusError):
         super().__init__(f"asked for {asked}, {answered} answered")
         self.asked = asked
         self.answered = answered
+
+
+class Stale(MBusError):
+    """The meter sent its last telegram once more, even after its link was reset: nothing new, and not published."""
+
+    def __init__(self) -> None:
+        super().__init__("the meter repeats its last telegram, access number and all")

@@ -5,12 +5,13 @@ drives it (the bus, a test with a list of replies) owns the clock; here is none.
 """
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from mbusd.mbus.address import SELECTED, TEST
 from mbusd.mbus.errors import NoAnswer
 from mbusd.mbus.frames import RSP_UD, Ack, Frame, LongFrame, Nack, Noise, ShortFrame, encode
+from mbusd.mbus.quirks import Manner
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Frame)
@@ -30,6 +31,7 @@ class Request:
     frame: ShortFrame | LongFrame
     attempt: int = 1
     is_answered: bool = True
+    manner: Manner = field(default_factory=Manner)  # what the meter wants different from the bus
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,20 @@ def exchange(frame: ShortFrame | LongFrame, accept: Accept[F], attempts: int = A
         if accepted is not None:
             return Answer(accepted, attempt)
     raise NoAnswer(describe(reply))
+
+
+def in_manner(conversation: Conversation[T], manner: Manner) -> Conversation[T]:
+    """The same conversation, each of its requests made in the manner that the meter wants."""
+    try:
+        request = next(conversation)
+        while True:
+            reply = yield replace(request, manner=manner)
+            request = conversation.send(reply)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    finally:
+        conversation.close()
 
 
 def acknowledgement(reply: Reply, _request: ShortFrame | LongFrame) -> Ack | None:

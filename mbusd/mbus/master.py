@@ -1,16 +1,17 @@
 """The master's procedures (EN 13757-2 cl. 5.7, -3 cl. 11 and annexes), each a generator that reads like the standard.
 
-The FCB lives inside one read-out and nowhere else: SND_NKE, or a fresh selection, opens it, so there is nothing to
-remember over restarts and lost answers. It toggles here and only here, after an answer that was accepted.
+The FCB toggles here and only here, after an answer that was accepted. Between two clean read-outs it just goes on
+toggling; whoever keeps the `LinkState` forgets it after anything that went wrong, and SND_NKE opens the link again.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from mbusd.mbus.address import SELECTED, Address, PrimaryAddress, SecondaryAddress
-from mbusd.mbus.errors import DecodeError, NoAnswer, Refused, WrongMeter
-from mbusd.mbus.frames import FCB, REQ_UD2, SND_NKE, SND_UD, LongFrame, ShortFrame
-from mbusd.mbus.link import ATTEMPTS, Conversation, acknowledgement, data, exchange
+from mbusd.mbus.errors import DecodeError, NoAnswer, Refused, Stale, WrongMeter
+from mbusd.mbus.frames import FCB, REQ_UD2, SND_NKE, SND_UD, Frame, LongFrame, ShortFrame
+from mbusd.mbus.link import ATTEMPTS, Answer, Conversation, Reply, acknowledgement, data, exchange
+from mbusd.mbus.quirks import Recipe, Step
 from mbusd.mbus.telegram import Header, Telegram, decode
 
 MOST_TELEGRAMS = 32
@@ -18,11 +19,25 @@ SELECT = 0x52  # CI field of a selection
 
 
 @dataclass(frozen=True, slots=True)
+class LinkState:
+    """What the master remembers of its link with one meter from one read-out to the next (EN 13757-2 cl. 5.7.5)."""
+
+    fcb: bool | None = None  # of the next request; None: unknown, the link must be reset
+    last: Telegram | None = None  # the first telegram of the read-out before
+    counts: bool = False  # the meter's access number has been seen to move
+
+    def forgotten(self) -> "LinkState":
+        """The same after anything that went wrong: nobody knows which FCB the meter remembers."""
+        return replace(self, fcb=None)
+
+
+@dataclass(frozen=True, slots=True)
 class ReadOut:
-    """All telegrams of one meter, in the order sent, and what was odd about them."""
+    """All telegrams of one meter, in the order sent, what was odd about them, and the link as it is after them."""
 
     telegrams: tuple[Telegram, ...]
     problems: tuple[str, ...] = ()
+    link: LinkState = field(default_factory=LinkState)
 
     @property
     def address(self) -> SecondaryAddress | None:
@@ -49,23 +64,97 @@ def select(address: SecondaryAddress) -> LongFrame:
     return LongFrame(SND_UD, SELECTED, SELECT, address.to_bytes())
 
 
-def read_out(address: Address, attempts: int = ATTEMPTS) -> Conversation[ReadOut]:
+def read_out(
+    address: Address, recipe: Recipe | None = None, link: LinkState | None = None, attempts: int = ATTEMPTS
+) -> Conversation[ReadOut]:
     """All telegrams of one meter, read from the first; `attempts` transmissions of each request at the most.
 
-    Raises NoAnswer, Refused (the meter sent an application error), WrongMeter, DecodeError (data that are no telegram).
+    The same first telegram as last time, of a meter that counts its telegrams, is an old one sent again: the link is
+    reset and the meter read once more. Raises NoAnswer, Refused (the meter sent an application error), WrongMeter,
+    Stale, DecodeError (data that are no telegram).
     """
+    recipe = recipe or Recipe()
+    link = link or LinkState()
+    known = None if recipe.nke == "always" else link.fcb
+    result = yield from _read(address, recipe, attempts, fcb=known)
+    if _is_stale(result, link):
+        result = yield from _read(address, replace(recipe, nke="always"), attempts, fcb=None)
+        if _is_stale(result, link):
+            raise Stale
+    moved = link.last is not None and _access_number(link.last) != _access_number(result.telegrams[0])
+    return replace(result, link=replace(result.link, last=result.telegrams[0], counts=link.counts or moved))
+
+
+def _is_stale(result: ReadOut, link: LinkState) -> bool:
+    return link.counts and link.last is not None and result.telegrams[0].frame == link.last.frame
+
+
+def _access_number(telegram: Telegram) -> int | None:
+    return None if telegram.header is None else telegram.header.access_number
+
+
+def _read(address: Address, recipe: Recipe, attempts: int, *, fcb: bool | None) -> Conversation[ReadOut]:
+    """Open the link where its state is unknown, follow the recipe, collect the telegrams."""
+    if recipe.before:
+        place, at, expected = yield from _open(address, recipe, attempts, fcb=fcb)
+        for step in recipe.before:
+            yield from _send(place, step, attempts, fcb=at)
+            at = not at
+        fcb = None  # what was selected begins with its first telegram
+    place, at, expected = yield from _open(address, recipe, attempts, fcb=fcb)
+    telegrams: tuple[Telegram, ...] = ()
+    problems: tuple[str, ...] = ()
+    if recipe.is_plain:
+        result, at = yield from _telegrams(place, expected, attempts, fcb=at)
+        telegrams, problems = result.telegrams, result.problems
+    for page in recipe.pages:
+        result, at = yield from _page(place, page, expected, attempts, fcb=at)
+        telegrams, problems = telegrams + result.telegrams, problems + result.problems
+    return ReadOut(telegrams, problems, LinkState(fcb=at))
+
+
+def _open(
+    address: Address, recipe: Recipe, attempts: int, *, fcb: bool | None
+) -> Conversation[tuple[int, bool, SecondaryAddress | None]]:
+    """Where to ask, with which FCB first, and who must answer."""
     match address:
         case PrimaryAddress(number):
-            fcb = yield from _rewind(number, attempts)
-            result, _ = yield from _telegrams(number, None, attempts, fcb=fcb)
-            return result
+            if fcb is None:
+                fcb = True if recipe.nke == "never" else (yield from _rewind(number, attempts))
+            return number, fcb, None
         case SecondaryAddress():
+            if fcb is None and recipe.nke != "never":  # a meter may keep its FCB memory of 253 over a selection
+                yield from exchange(select(address), acknowledgement, attempts)
+                yield from _reset(SELECTED, attempts=1)
             yield from exchange(select(address), acknowledgement, attempts)
-            result, _ = yield from _telegrams(SELECTED, address, attempts, fcb=True)
-            yield from _reset(SELECTED, attempts=1)
-            return result
+            return SELECTED, True, address
         case _:
             assert_never(address)
+
+
+def _send(address: int, step: Step, attempts: int, *, fcb: bool) -> Conversation[Answer[Frame]]:
+    """SND_UD; with FCB=0 once more where the meter ignores FCB=1 (EN 13757-2 wants 1 after a reset, most take 0)."""
+    frame = LongFrame(SND_UD | (FCB if fcb else 0), address, step.ci, step.data)
+    try:
+        return (yield from exchange(frame, _acknowledgement_or_data, attempts))
+    except NoAnswer:
+        if not fcb:
+            raise
+        return (yield from exchange(replace(frame, control=SND_UD), _acknowledgement_or_data, 1))
+
+
+def _acknowledgement_or_data(reply: Reply, request: ShortFrame | LongFrame) -> Frame | None:
+    return acknowledgement(reply, request) or data(reply, request)
+
+
+def _page(
+    address: int, page: Step, expected: SecondaryAddress | None, attempts: int, *, fcb: bool
+) -> Conversation[tuple[ReadOut, bool]]:
+    """A further page: the meter answers the SND_UD with its data, or with E5 and has them fetched."""
+    answer = yield from _send(address, page, attempts, fcb=fcb)
+    if isinstance(answer.frame, LongFrame):
+        return ReadOut((_understand(answer.frame, expected),)), not fcb
+    return (yield from _telegrams(address, expected, attempts, fcb=not fcb))
 
 
 def _rewind(address: int, attempts: int) -> Conversation[bool]:

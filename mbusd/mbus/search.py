@@ -4,7 +4,7 @@ A mask that several meters answer is split by one of its free digits, until each
 digit is for split.py to say. The search asks for one probe after the other, so that other work fits in between.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from mbusd.mbus.address import SecondaryAddress
@@ -95,7 +95,7 @@ class Search:
         root = self.mask.digits
         probe = yield from self._ask(root, tries=max(2, self.tries))  # meters that sleep hear the first one
         if isinstance(probe, Crowd | Mute):
-            yield from self._resolve(_Crowd(root, probe), [], max(_GUESS, len(self.known)))
+            yield from self._resolve(_Crowd(root, probe), [], max(_GUESS, len(self.known)), {})
             if self.exhaustive:
                 yield from self._look_for_illegal(root, _free(root))
         yield from self._look_for_hidden()
@@ -148,27 +148,33 @@ class Search:
 
     # -- identifications --------------------------------------------------------------------------------------------
 
-    def _resolve(self, crowd: _Crowd, closed: list[str], meters: float) -> Steps:
-        """Find all of about so many meters behind a mask, except in the parts that are `closed` already."""
+    def _resolve(self, crowd: _Crowd, closed: list[str], meters: float, occupied: Mapping[int, int]) -> Steps:
+        """Find all of about so many meters behind a mask, except in the parts that are `closed` already.
+
+        `occupied`: of these digits it is known how many of the open values lead to somebody.
+        """
         if not _free(crowd.mask):
             yield from self._tell_apart(crowd)
             return
         split = _Split()
         self._splits.append(split)
-        again = True
-        while again:
-            position = best(self._choices(crowd.mask, closed), meters).position
+        left = 1
+        while left:
+            position = best(self._choices(crowd.mask, closed, occupied), meters).position
             crowds = yield from self._look(crowd, closed, position, split)
-            again, meters = yield from self._descend(crowd.mask, closed, crowds, position, split, meters)
+            left, meters = yield from self._descend(crowd.mask, closed, crowds, position, split, meters, occupied)
+            occupied = {**occupied, position: left}
         self._splits.pop()
         if self._inside(crowd.mask) < crowd.least and self._stuck is None:
             yield from self._explain(crowd, position)
 
-    def _choices(self, mask: str, closed: list[str], belief: Belief = UNKNOWN) -> list[Choice]:
+    def _choices(
+        self, mask: str, closed: list[str], occupied: Mapping[int, int], belief: Belief = UNKNOWN
+    ) -> list[Choice]:
         """What each free digit promises."""
         free = _free(mask)
         branches = self._population.branches([one for one in range(DIGITS) if one not in free], belief)
-        return [Choice(one, len(_open_parts(mask, closed, one)), branches[one]) for one in free]
+        return [Choice(one, len(_open_parts(mask, closed, one)), occupied.get(one, branches[one])) for one in free]
 
     def _look(
         self, crowd: _Crowd, closed: list[str], position: int, split: _Split
@@ -200,8 +206,15 @@ class Search:
         return isinstance(crowd.answer, Crowd) and self._stuck is None and self._inside(crowd.mask) == 0
 
     def _descend(
-        self, mask: str, closed: list[str], crowds: list[_Crowd], position: int, split: _Split, meters: float
-    ) -> Generator[Step, Probe, tuple[bool, float]]:
+        self,
+        mask: str,
+        closed: list[str],
+        crowds: list[_Crowd],
+        position: int,
+        split: _Split,
+        meters: float,
+        occupied: Mapping[int, int],
+    ) -> Generator[Step, Probe, tuple[int, float]]:
         """Resolve the parts of a crowd one by one.
 
         Ends early, with True, when what was learnt on the way makes another digit the better first one for what is
@@ -212,7 +225,7 @@ class Search:
         each = max(_FEW, (meters - self._inside(mask)) / max(len(crowds), 1))
         while crowds:
             part = crowds.pop(0)
-            yield from self._resolve(part, [one for one in closed if _overlap(one, part.mask)], each)
+            yield from self._resolve(part, [one for one in closed if _overlap(one, part.mask)], each, occupied)
             closed.append(part.mask)
             split.crowds = len(crowds)
             sizes.append(self._inside(part.mask))
@@ -220,10 +233,10 @@ class Search:
             meters = each * len(crowds)
             if len(crowds) > 1:
                 here = Choice(position, len(crowds), len(crowds), is_probed=True)
-                others = [one for one in self._choices(mask, closed, RANDOM) if one.position != position]
+                others = [one for one in self._choices(mask, closed, occupied, RANDOM) if one.position != position]
                 if SWITCH and is_better(others, here, meters):
-                    return True, meters
-        return False, meters
+                    return len(crowds), meters
+        return 0, meters
 
     # -- what does not add up ---------------------------------------------------------------------------------------
 
@@ -254,7 +267,7 @@ class Search:
     def _ask_and_resolve(self, mask: str, tries: int = 0) -> Steps:
         probe = yield from self._ask(mask, tries)
         if isinstance(probe, Crowd | Mute):
-            yield from self._resolve(_Crowd(mask, probe), [], _FEW)
+            yield from self._resolve(_Crowd(mask, probe), [], _FEW, {})
 
     def _look_for_hidden(self) -> Steps:
         """Make sure that no meter hides behind its like.
@@ -270,7 +283,7 @@ class Search:
                 yield from self._ask(selection.mask.digits)
                 probe = yield from self._ask(mask)
                 if isinstance(probe, Crowd):
-                    yield from self._resolve(_Crowd(mask, probe), [], _FEW)
+                    yield from self._resolve(_Crowd(mask, probe), [], _FEW, {})
 
     def _may_hide(self, selection: Selection) -> bool:
         mask = self._masks[selection]

@@ -8,14 +8,15 @@ differ is the meters found so far, in pairs: of those that agree where the mask 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from math import prod
+from math import log, prod
 
 DIGITS = 8  # of an identification, the last of them at 7
 
 # What an answer costs, in silent probes: a silent one is a selection and the whole window, 0.27 s at 2400 Bd; a meter
 # is read and confirmed; of a crowd comes a garbled telegram.
 _SILENT, _METER, _CROWD = 1.0, 1.0, 2.5
-_PROMISE = 0.4
+_ROOM = 1.2
+_PROMISE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,10 @@ class _Plan:
     def __init__(self, choices: Sequence[Choice], meters: float) -> None:
         self._choices = choices
         self._branches = [max(1.0, min(choice.occupied, choice.open, 10.0)) for choice in choices]
+        possible = prod(self._branches)
+        if 1 < possible < _ROOM * meters:  # too few were seen to show all values of a digit
+            more = log(_ROOM * meters) / log(possible)
+            self._branches = [min(10.0, choice.open, branches**more) for choice, branches in zip(choices, self._branches, strict=True)]
         self._density = min(1.0, meters / prod(self._branches))
         self._known: dict[int, float] = {}
 
@@ -111,29 +116,35 @@ class _Plan:
     def _split(self, left: int, index: int) -> float:
         """Cost of looking at all values of one digit of a crowd, `left` being a bit for each digit still free."""
         choice, occupied = self._choices[index], self._branches[index]
-        silent = 0.0 if choice.is_probed else choice.open - occupied
-        return silent * _SILENT + occupied * self._cost(left & ~(1 << index))
+        rest = left & ~(1 << index)
+        if choice.is_probed:
+            return occupied * self._crowd(rest) / max(self._chances(rest)[2], 0.001)
+        return (choice.open - occupied) * _SILENT + occupied * self._cost(rest)
 
     def _cost(self, left: int) -> float:
         """Cost of one mask in which these digits are free."""
-        if left in self._known:
-            return self._known[left]
-        indices = [index for index in range(len(self._choices)) if left >> index & 1]
-        none, one = self._chances(prod(self._branches[index] for index in indices))
-        crowd = max(0.0, 1 - none - one)
-        cost = none * _SILENT + one * _METER + crowd * _CROWD
-        if crowd > 0.001:
-            cost += min((self._in_a_crowd(left, index, none, one) for index in indices), default=0.0)
-        self._known[left] = cost
-        return cost
+        none, one, crowd = self._chances(left)
+        return none * _SILENT + one * _METER + crowd * _CROWD + self._crowd(left)
 
-    def _chances(self, possible: float) -> tuple[float, float]:
-        """How likely a mask with so many possible meters holds none, and how likely it holds one."""
-        free = 1 - self._density
-        return free**possible, min(1 - free**possible, possible * self._density * free ** (possible - 1))
+    def _crowd(self, left: int) -> float:
+        """Cost of the split that a mask needs where it is a crowd, times the chance that it is one."""
+        if left not in self._known:
+            indices = [index for index in range(len(self._choices)) if left >> index & 1]
+            needed = self._chances(left)[2] > 0.001
+            self._known[left] = min((self._extra(left, index) for index in indices), default=0.0) if needed else 0.0
+        return self._known[left]
 
-    def _in_a_crowd(self, left: int, index: int, none: float, one: float) -> float:
+    def _extra(self, left: int, index: int) -> float:
         """The cost of a split, less what it would have been where there is no crowd and so no split."""
+        none, one, _ = self._chances(left)
         width = self._choices[index].open
         without = none * width * _SILENT + one * ((width - 1) * _SILENT + _METER)
         return max(0.0, self._split(left, index) - without)
+
+    def _chances(self, left: int) -> tuple[float, float, float]:
+        """How likely a mask in which these digits are free holds no meter, one, several."""
+        possible = prod(branches for index, branches in enumerate(self._branches) if left >> index & 1)
+        free = 1 - self._density
+        none = free**possible
+        one = min(1 - none, possible * self._density * free ** (possible - 1))
+        return none, one, max(0.0, 1 - none - one)

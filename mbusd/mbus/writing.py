@@ -127,7 +127,7 @@ def set_clock(
     that the frame itself takes. Raises WriteRefused, and what reading raises.
     """
     aim = yield from reach(address, attempts)
-    seen = _clock_in((yield from read_out(address, attempts)))
+    seen = _clock_in((yield from read_out(address, attempts=attempts)))
     with_seconds = seen is not None and len(seen.raw) == TYPE_I
     made: list[datetime] = []
 
@@ -143,7 +143,7 @@ def set_clock(
             raise WriteRefused(f"{_ack(acknowledged)}: {WHY_NOT}")
         return Written(f"clock {written}", aim.meter, (), (NO_CLOCK,), remarks)
     earliest = clock()
-    shown = _time_of(_clock_in((yield from read_out(address, attempts))))
+    shown = _time_of(_clock_in((yield from read_out(address, attempts=attempts))))
     half = timedelta() if with_seconds else timedelta(seconds=30)  # type F: set to the nearest minute, shown cut off
     if shown is None or not earliest - 3 * half - tolerance <= shown <= clock() + half + tolerance:
         now = "gives no valid time" if shown is None else f"shows {shown}"
@@ -158,9 +158,9 @@ def application_reset(address: Address, subcode: int | None = None, attempts: in
     """
     body = b"" if subcode is None else bytes([subcode])
     aim = yield from reach(address, attempts)
-    before = _layout((yield from read_out(address, attempts)))
+    before = _layout((yield from read_out(address, attempts=attempts)))
     acknowledged = yield from command(aim, APPLICATION_RESET, lambda: body)
-    after = _layout((yield from read_out(address, attempts)))
+    after = _layout((yield from read_out(address, attempts=attempts)))
     what = "application reset" if subcode is None else f"application select {subcode:02X} ({application(subcode)})"
     if before != after:
         return Written(what, aim.meter, ("the meter sends other records than before",))

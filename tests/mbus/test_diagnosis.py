@@ -138,9 +138,6 @@ def test_answers_at_another_rate_are_told_from_collisions(ratio: float, phase: f
     acknowledged = received(E5, ratio=ratio, phase=phase, resync=resync)
     telegram = received(TELEGRAM, ratio=ratio, phase=phase, resync=resync)
     verdict = verdict_of(Observations(read(1, acknowledged, telegram)))
-    if not acknowledged:  # at an eighth of the rate, E5 can be too short to be seen
-        assert verdict.code in ("wrong_rate", "several_meters")
-        return
     assert verdict.code == "wrong_rate"
     assert "--baudrate auto" in verdict.todo
 

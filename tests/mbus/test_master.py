@@ -8,10 +8,11 @@ from random import Random
 import pytest
 
 from mbusd.mbus.address import PrimaryAddress, SecondaryAddress, parse_address
-from mbusd.mbus.errors import DecodeError, NoAnswer, Refused, WrongMeter
-from mbusd.mbus.frames import Ack, Frame, LongFrame, Noise, ShortFrame, parse
+from mbusd.mbus.errors import DecodeError, NoAnswer, Refused, Stale, WrongMeter
+from mbusd.mbus.frames import Ack, Frame, LongFrame, Noise, ShortFrame, encode, parse
 from mbusd.mbus.link import Conversation, Reply, Request, Silence, acknowledgement, data, exchange
-from mbusd.mbus.master import MOST_TELEGRAMS, ReadOut, read_out, req_ud2, select, snd_nke
+from mbusd.mbus.master import MOST_TELEGRAMS, LinkState, ReadOut, read_out, req_ud2, select, snd_nke
+from mbusd.mbus.quirks import Nke, Recipe, Step
 from mbusd.mbus.telegram import Telegram, decode
 from mbusd.simulator import Behaviour, FcbMemory, Moment, SimulatedMeter
 from tests.mbus.driving import Script, reply, talk
@@ -246,12 +247,22 @@ def test_the_bytes_of_a_selection(address: str, wire: str) -> None:
     assert select(secondary) == reply(wire)
 
 
-def test_select_read_deselect() -> None:
+OPEN = LinkState(fcb=True)  # the last read-out went well
+
+
+def test_select_and_read() -> None:
     answer = reply("68 15 15 68 08 01 72 78 56 34 12 2D 2C 08 04 06 00 00 00 04 06 E7 91 00 00 7C 16")
-    script = Script([E5, answer, E5])
-    result = talk(read_out(METER), script)
-    assert script.hex == [SELECT, SELECTED_1, DESELECT]
+    script = Script([E5, answer])
+    result = talk(read_out(METER, link=OPEN), script)
+    assert script.hex == [SELECT, SELECTED_1]
     assert frames(result) == [answer]
+
+
+def test_where_the_link_is_unknown_the_fcb_memory_of_253_is_cleared_first() -> None:
+    """A meter may keep it over a selection; SND_NKE to 253 clears it and deselects."""
+    script = Script([E5, E5, E5, LAST])
+    assert frames(talk(read_out(METER), script)) == [LAST]
+    assert script.hex == [SELECT, DESELECT, SELECT, SELECTED_1]
 
 
 def test_nobody_selected_is_no_answer_and_nothing_is_requested() -> None:
@@ -261,29 +272,123 @@ def test_nobody_selected_is_no_answer_and_nothing_is_requested() -> None:
     assert script.hex == [SELECT] * 3
 
 
-def test_a_deselection_that_nobody_acknowledges_is_no_failure() -> None:
-    assert frames(talk(read_out(METER), Script([E5, LAST, SILENCE]))) == [LAST]
+def test_a_reset_of_253_that_nobody_acknowledges_is_no_failure() -> None:
+    assert frames(talk(read_out(METER), Script([E5, SILENCE, E5, LAST]))) == [LAST]
 
 
 @pytest.mark.parametrize("stranger", ["123456792D2C0804", "123456782D2D0804", "123456782D2C0904", "123456782D2C0807"])
 def test_an_answer_of_another_than_the_selected_meter_is_refused(stranger: str) -> None:
     header = SecondaryAddress(stranger).to_bytes() + bytes(4)
     with pytest.raises(WrongMeter, match=f"asked for 123456782D2C0804, {stranger} answered"):
-        talk(read_out(METER), Script([E5, LongFrame(0x08, 1, 0x72, header)]))
+        talk(read_out(METER, link=OPEN), Script([E5, LongFrame(0x08, 1, 0x72, header)]))
 
 
 def test_with_wildcards_the_first_telegram_says_who_must_send_the_others() -> None:
     secondary = parse_address("12345678")
     other_maker = LongFrame(0x08, 5, 0x72, bytes.fromhex("78 56 34 12 42 04 08 04 11 00 00 00 0A 5A 06 07"))
     with pytest.raises(WrongMeter, match="asked for 123456782D2C0804"):
-        talk(read_out(secondary), Script([E5, FIRST, other_maker]))
+        talk(read_out(secondary, link=OPEN), Script([E5, FIRST, other_maker]))
 
 
 def test_the_fixed_structure_answers_a_selection_by_its_identification() -> None:
     fixed = LongFrame(0x08, 5, 0x73, bytes.fromhex("78 56 34 12 0A 00 E9 7E 01 00 00 00 35 01 00 00"))
-    assert frames(talk(read_out(METER), Script([E5, fixed, E5]))) == [fixed]
+    assert frames(talk(read_out(METER, link=OPEN), Script([E5, fixed]))) == [fixed]
     with pytest.raises(WrongMeter, match="asked for 123456792D2C0804, 12345678 answered"):
-        talk(read_out(SecondaryAddress("123456792D2C0804")), Script([E5, fixed]))
+        talk(read_out(SecondaryAddress("123456792D2C0804"), link=OPEN), Script([E5, fixed]))
+
+
+# -------------------------------------------------------------------------------------- from read-out to read-out
+
+
+ADDRESS = PrimaryAddress(5)
+
+
+def test_between_clean_read_outs_the_fcb_just_toggles_and_snd_nke_is_saved() -> None:
+    first = talk(read_out(ADDRESS), Script([E5, page("01 10 07", 1)]))
+    script = Script([page("01 10 08", 2)])
+    second = talk(read_out(ADDRESS, link=first.link), script)
+    assert script.asked == [req_ud2(5, fcb=False)]
+    script = Script([page("01 10 09", 3)])
+    talk(read_out(ADDRESS, link=second.link), script)
+    assert script.asked == [req_ud2(5, fcb=True)]
+
+
+def test_after_anything_that_went_wrong_snd_nke_opens_the_link_again() -> None:
+    first = talk(read_out(ADDRESS), Script([E5, page("01 10 07", 1)]))
+    script = Script([E5, page("01 10 08", 2)])
+    talk(read_out(ADDRESS, link=first.link.forgotten()), script)
+    assert script.asked == [snd_nke(5), req_ud2(5, fcb=True)]
+
+
+@pytest.mark.parametrize(("nke", "opens"), [("always", [snd_nke(5)]), ("never", [])])
+def test_snd_nke_always_or_never(nke: Nke, opens: list[ShortFrame]) -> None:
+    known = talk(read_out(ADDRESS), Script([E5, page("01 10 07", 1)])).link
+    link = known if nke == "always" else LinkState()
+    script = Script([E5] * len(opens) + [page("01 10 08", 2)])
+    talk(read_out(ADDRESS, Recipe(nke=nke), link), script)
+    assert script.asked == [*opens, req_ud2(5, fcb=True)]
+
+
+def counted() -> LinkState:
+    """The link with a meter whose access number has been seen to move."""
+    first = talk(read_out(ADDRESS), Script([E5, page("01 10 07", 1)]))
+    return talk(read_out(ADDRESS, link=first.link), Script([page("01 10 07", 2)])).link
+
+
+def test_a_telegram_repeated_with_its_access_number_is_read_again_after_snd_nke() -> None:
+    old, new = page("01 10 07", 2), page("01 10 09", 3)
+    script = Script([old, E5, new])
+    assert frames(talk(read_out(ADDRESS, link=counted()), script)) == [new]
+    assert script.asked == [req_ud2(5, fcb=True), snd_nke(5), req_ud2(5, fcb=True)]
+
+
+def test_a_telegram_that_is_repeated_even_then_is_no_reading() -> None:
+    old = page("01 10 07", 2)
+    with pytest.raises(Stale, match="repeats its last telegram"):
+        talk(read_out(ADDRESS, link=counted()), Script([old, E5, old]))
+
+
+def test_a_meter_whose_access_number_stands_still_may_say_the_same_twice() -> None:
+    same = page("01 10 07", 1)
+    first = talk(read_out(ADDRESS), Script([E5, same]))
+    assert frames(talk(read_out(ADDRESS, link=first.link), Script([same]))) == [same]
+
+
+# ------------------------------------------------------------------------------------------------ recipes
+
+
+def test_an_application_reset_goes_before_and_the_link_is_opened_again_behind_it() -> None:
+    script = Script([E5, E5, E5, page("01 10 07", 1)])
+    talk(read_out(ADDRESS, Recipe(before=(Step(0x50, b"\x10"),))), script)
+    assert script.hex == ["10 40 05 45 16", "68 04 04 68 73 05 50 10 D8 16", "10 40 05 45 16", "10 7B 05 80 16"]
+
+
+def test_snd_ud_is_repeated_with_fcb_0_where_the_meter_ignores_fcb_1() -> None:
+    script = Script([E5, SILENCE, SILENCE, SILENCE, E5, E5, page("01 10 07", 1)])
+    talk(read_out(ADDRESS, Recipe(before=(Step(0x50),))), script)
+    assert [encode(frame)[4] for frame in script.asked[1:5]] == [0x73, 0x73, 0x73, 0x53]
+
+
+def test_a_page_that_the_meter_sends_at_once_and_one_that_is_fetched() -> None:
+    """Eastron's meters answer `68 03 03 68 53 A B1 .. 16` with RSP_UD instead of E5."""
+    plain, at_once, fetched = page("01 10 01", 1), page("01 28 02", 2), page("01 2B 03", 3)
+    script = Script([E5, plain, at_once, E5, fetched])
+    result = talk(read_out(ADDRESS, Recipe(pages=(Step(0xB1), Step(0xB2)))), script)
+    assert frames(result) == [plain, at_once, fetched]
+    assert [encode(frame)[4 if isinstance(frame, LongFrame) else 1] for frame in script.asked] == [
+        0x40,
+        0x7B,
+        0x53,
+        0x73,
+        0x5B,
+    ]
+
+
+def test_the_plain_request_can_be_left_out() -> None:
+    at_once = page("01 28 02", 2)
+    script = Script([E5, at_once])
+    assert frames(talk(read_out(ADDRESS, Recipe(is_plain=False, pages=(Step(0xB1),))), script)) == [at_once]
+    assert script.hex[1] == "68 03 03 68 73 05 B1 29 16"
 
 
 # ------------------------------------------------------------------------------------------------ a bad wire

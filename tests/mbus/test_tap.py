@@ -187,6 +187,11 @@ def test_a_late_answer_is_told_with_its_request() -> None:
     assert "0.52 s" in late.remarks[0]
 
 
+def test_an_answer_long_after_any_request_is_linked_to_none() -> None:
+    exchanges = Bus().says(request()).waits(60).says(answer()).done()
+    assert [(one.outcome, one.remarks) for one in exchanges] == [("silent", ()), ("unasked", ())]
+
+
 def test_noise_that_nobody_asked_for_is_nobodys() -> None:
     (noise,) = Bus().says(b"\x00\x91").done()
     assert (noise.outcome, noise.meter, noise.frame) == ("noise", None, None)
