@@ -7,31 +7,26 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
-from mbusd import __version__
-from mbusd.commands import configuration
+from mbusd import __version__, arguments, writes
+from mbusd.commands import configuration, write
 from mbusd.config import ConfigError
-from mbusd.mbus.address import Address, parse_address
 from mbusd.mbus.errors import MBusError
-from mbusd.settings import BAUDRATES, seconds
-from mbusd.transport import TransportError, check_port
+from mbusd.transport import TransportError
 
-T = TypeVar("T")
 Work = Callable[[argparse.Namespace], int]
 _Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - it has no other name
 
-DEFAULT_CONFIG = Path("/etc/mbusd/config.yaml")
 DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; gives the exit code: 0 done, 1 it failed, 2 wrong usage or bad configuration."""
     _never_stumble_over_characters()
-    arguments = _parser().parse_args(words)
+    given = _parser().parse_args(words)
     try:
-        return _run(arguments)
+        return _run(given)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return WRONG
@@ -54,41 +49,77 @@ def _never_stumble_over_characters() -> None:
             stream.reconfigure(errors=errors)
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(given: argparse.Namespace) -> int:
     """The command itself; what only people use (tables, simulator, demo) is not loaded by the daemon."""
-    result: int = arguments.work(arguments)
+    result: int = given.work(given)
     if sys.stdout is not None:
         sys.stdout.flush()
     return result
 
 
-def _decode(arguments: argparse.Namespace) -> int:
+def _decode(given: argparse.Namespace) -> int:
     from mbusd.commands import decode  # noqa: PLC0415
 
-    return decode.run(arguments.hex, as_json=arguments.json, explained=arguments.explain)
+    return decode.run(given.hex, as_json=given.json, explained=given.explain)
 
 
-def _read(arguments: argparse.Namespace) -> int:
+def _read(given: argparse.Namespace) -> int:
     from mbusd.commands import read  # noqa: PLC0415
 
-    _log_to_stderr(verbose=arguments.verbose)
-    question = read.Question(
-        arguments.port, arguments.address, arguments.baudrate, arguments.timeout, arguments.retries
-    )
-    return asyncio.run(read.run(question, as_json=arguments.json))
+    _log_to_stderr(verbose=given.verbose)
+    question = read.Question(given.port, given.address, given.baudrate, given.timeout, given.retries)
+    return asyncio.run(read.run(question, as_json=given.json))
 
 
-def _simulate(arguments: argparse.Namespace) -> int:
+def _simulate(given: argparse.Namespace) -> int:
     from mbusd.commands import simulate  # noqa: PLC0415
 
     _log_to_stderr(verbose=False)
-    return asyncio.run(simulate.run(arguments.tcp, arguments.link, arguments.meters, arguments.baudrate))
+    return asyncio.run(simulate.run(given.tcp, given.link, given.meters, given.baudrate))
 
 
-def _demo(arguments: argparse.Namespace) -> int:
+def _demo(given: argparse.Namespace) -> int:
     from mbusd.commands import demo  # noqa: PLC0415
 
-    return asyncio.run(demo.run(arguments.seconds))
+    return asyncio.run(demo.run(given.seconds))
+
+
+def _sniff(given: argparse.Namespace) -> int:
+    from mbusd.commands import sniff  # noqa: PLC0415
+
+    _log_to_stderr(verbose=False)
+    question = sniff.Question(given.port, given.second, given.baudrate, given.seconds)
+    return asyncio.run(sniff.run(question, as_json=given.json))
+
+
+def _line(given: argparse.Namespace) -> write.Line:
+    _log_to_stderr(verbose=given.verbose)
+    return write.Line(given.port, given.baudrate, given.timeout, given.retries)
+
+
+def _set_address(given: argparse.Namespace) -> int:
+    question = write.SetAddress(_line(given), given.old, given.new, given.lone)
+    return asyncio.run(write.run_set_address(question, as_json=given.json))
+
+
+def _set_baudrate(given: argparse.Namespace) -> int:
+    question = write.SetBaudrate(_line(given), given.address, given.rate)
+    return asyncio.run(write.run_set_baudrate(question, as_json=given.json))
+
+
+def _set_clock(given: argparse.Namespace) -> int:
+    question = write.SetClock(_line(given), given.address, given.time, given.standard_time)
+    return asyncio.run(write.run_set_clock(question, as_json=given.json))
+
+
+def _reset(given: argparse.Namespace) -> int:
+    question = write.Reset(_line(given), given.address, given.subcode)
+    return asyncio.run(write.run_reset(question, as_json=given.json))
+
+
+def _set_identification(given: argparse.Namespace) -> int:
+    question = write.SetIdentification(_line(given), given.address, given.new)
+    return asyncio.run(write.run_set_identification(question, as_json=given.json))
 
 
 def _log_to_stderr(*, verbose: bool) -> None:
@@ -103,79 +134,34 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"mbusd {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_config(_command(commands, "run", lambda given: configuration.run(given.config), "the daemon"))
-    _add_config(
-        _command(commands, "check", lambda given: configuration.check(given.config), "validate the configuration")
-    )
+    arguments.config(_command(commands, "run", lambda given: configuration.run(given.config), "the daemon"))
+    arguments.config(_command(commands, "check", lambda given: configuration.check(given.config), "validate the file"))
     _command(commands, "schema", lambda _: configuration.schema(), "JSON Schema of the configuration")
-    _add_read(_command(commands, "read", _read, "one complete read-out of one meter"))
-    _add_decode(_command(commands, "decode", _decode, "decode telegrams given in hex; no bus needed"))
-    _add_simulate(_command(commands, "simulate", _simulate, "a virtual bus of faithful meters on TCP or a pty"))
-    demo = _command(commands, "demo", _demo, "simulated bus, embedded broker and daemon: all without hardware")
-    demo.add_argument("--seconds", type=_seconds, help="end after this time; exit 0 only if readings arrived")
+    arguments.read(_command(commands, "read", _read, "one complete read-out of one meter"))
+    arguments.decode(_command(commands, "decode", _decode, "decode telegrams given in hex; no bus needed"))
+    arguments.sniff(_command(commands, "sniff", _sniff, "listen only: decode both directions of a tapped bus"))
+    arguments.simulate(_command(commands, "simulate", _simulate, "a virtual bus of faithful meters on TCP or a pty"))
+    arguments.demo(_command(commands, "demo", _demo, "simulated bus, embedded broker and daemon: no hardware needed"))
+    _add_writes(commands)
     return parser
+
+
+def _add_writes(commands: _Commands) -> None:
+    command = _command(commands, "set-address", _set_address, "give a meter another primary address, and verify it")
+    arguments.set_address(command, writes.target)
+    arguments.set_baudrate(
+        _command(commands, "set-baudrate", _set_baudrate, "give a meter another rate, and verify it")
+    )
+    arguments.set_clock(
+        _command(commands, "set-clock", _set_clock, "set a meter's clock, and verify it"), writes.moment
+    )
+    command = _command(commands, "reset", _reset, "application reset, with or without a subcode")
+    arguments.reset(command, writes.subcode)
+    command = _command(commands, "set-id", _set_identification, "give a meter another secondary address, and verify it")
+    arguments.set_identification(command, writes.secondary)
 
 
 def _command(commands: _Commands, name: str, work: Work, text: str) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
     command.set_defaults(work=work)
     return command
-
-
-def _add_config(command: argparse.ArgumentParser) -> None:
-    command.add_argument("-c", "--config", type=Path, default=DEFAULT_CONFIG, help="default: %(default)s")
-
-
-def _add_read(command: argparse.ArgumentParser) -> None:
-    command.add_argument("port", type=_port, metavar="PORT", help="/dev/ttyUSB0 or tcp://HOST:PORT")
-    command.add_argument("address", type=_address, metavar="ADDRESS", help="0..250, or 8 or 16 digits")
-    _add_baudrate(command)
-    command.add_argument("--timeout", type=_seconds, help="latest begin of an answer; default: 330 bits + 50 ms")
-    command.add_argument("--retries", type=int, choices=range(3), default=2, help="repetitions, default %(default)s")
-    command.add_argument("--json", action="store_true", help="JSON instead of a table")
-    command.add_argument("-v", "--verbose", action="store_true", help="show every frame in hex")
-
-
-def _add_decode(command: argparse.ArgumentParser) -> None:
-    command.add_argument("hex", nargs="*", metavar="HEX", help="telegrams; without any, one per line from stdin")
-    form = command.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="one JSON document a line")
-    form.add_argument("--explain", action="store_true", help="say what every byte is")
-
-
-def _add_simulate(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--tcp", metavar="HOST:PORT", type=_host_and_port, help="serve the bus on this TCP port")
-    command.add_argument("--link", metavar="PATH", type=Path, help="serve the bus on a pseudo terminal linked here")
-    command.add_argument("--meters", metavar="FILE", type=Path, help="YAML file of meters; default: a house of six")
-    _add_baudrate(command)
-
-
-def _add_baudrate(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--baudrate", type=int, choices=BAUDRATES, default=2400, metavar="BD", help="default 2400")
-
-
-def _port(text: str) -> str:
-    return _usage(check_port, text)
-
-
-def _address(text: str) -> Address:
-    return _usage(parse_address, text)
-
-
-def _seconds(text: str) -> float:
-    return _usage(seconds, text)
-
-
-def _host_and_port(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    if not port.isdigit() or int(port) > 65535:
-        raise argparse.ArgumentTypeError(f"'{text}' is not HOST:PORT")
-    return host.strip("[]") or "127.0.0.1", int(port)
-
-
-def _usage(parse: Callable[[str], T], text: str) -> T:
-    """What `parse` makes of the word; its ValueError becomes a sentence of the usage error."""
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error

@@ -121,6 +121,8 @@ def test_what_the_readme_calls_missing_is_missing(capsys: pytest.CaptureFixture[
     offered = help_text(capsys)
     for command in COMMANDS:
         assert (f"`{command}`" in missing) == (command not in offered), command
+    for command in offered:
+        assert f"`{command}`" in README or f"`mbusd {command}" in README, command
     assert ("rfc2217://" in missing) == (not is_port("rfc2217://192.0.2.7:2217"))
     assert ("emoncms" in missing) == ("emoncms" not in Settings.model_fields)
 

@@ -110,7 +110,8 @@ def _read(address: Address, recipe: Recipe, attempts: int, *, fcb: bool | None) 
     for page in recipe.pages:
         result, at = yield from _page(place, page, expected, attempts, fcb=at)
         telegrams, problems = telegrams + result.telegrams, problems + result.problems
-    return ReadOut(telegrams, problems, LinkState(fcb=at))
+    begins_again = problems and len(telegrams) > 1  # and has sent its first telegram already
+    return ReadOut(telegrams, problems, LinkState(fcb=None if begins_again else at))
 
 
 def _open(
@@ -120,7 +121,7 @@ def _open(
     match address:
         case PrimaryAddress(number):
             if fcb is None:
-                fcb = True if recipe.nke == "never" else (yield from _rewind(number, attempts))
+                fcb = yield from _rewind(number, attempts, resets=recipe.nke != "never")
             return number, fcb, None
         case SecondaryAddress():
             if fcb is None and recipe.nke != "never":  # a meter may keep its FCB memory of 253 over a selection
@@ -157,14 +158,14 @@ def _page(
     return (yield from _telegrams(address, expected, attempts, fcb=not fcb))
 
 
-def _rewind(address: int, attempts: int) -> Conversation[bool]:
+def _rewind(address: int, attempts: int, *, resets: bool) -> Conversation[bool]:
     """Bring a meter back to its first telegram; gives the FCB of the request that will fetch it.
 
-    Some meters never answer SND_NKE. Then nobody knows which FCB the meter remembers and where in its telegrams it
-    stands: the first request may bring an old telegram, or one of the middle. So they are read to their end and thrown
-    away; the toggled request after the last brings the first.
+    Some meters never answer SND_NKE, some shall be spared it. Then nobody knows which FCB the meter remembers and where
+    in its telegrams it stands: the first request may bring an old telegram, or one of the middle. So they are read to
+    their end and thrown away; the toggled request after the last brings the first.
     """
-    if (yield from _reset(address, min(2, attempts))):
+    if resets and (yield from _reset(address, min(2, attempts))):
         return True
     _, fcb = yield from _telegrams(address, None, attempts, fcb=True)
     return fcb

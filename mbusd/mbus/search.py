@@ -4,12 +4,12 @@ A mask that several meters answer is split by one of its free digits, until each
 digit is for split.py to say. The search asks for one probe after the other, so that other work fits in between.
 """
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
 from mbusd.mbus.address import SecondaryAddress
 from mbusd.mbus.probe import Crowd, Meter, Mute, Probe, Selection, Silent
-from mbusd.mbus.split import DIGITS, RANDOM, UNKNOWN, Belief, Choice, Population, best, is_better
+from mbusd.mbus.split import DIGITS, Population, best
 from mbusd.mbus.twins import free_parts, tiers
 
 ANY = SecondaryAddress("F" * 16)
@@ -17,7 +17,6 @@ _DECIMAL = "0123456789"
 _ILLEGAL = "ABCDE"  # in BCD, but there are meters that have them; F would be a wildcard
 _GUESS = 6.0  # meters on a bus of which nothing is known
 _FEW = 2.2  # meters in a crowd of which nothing is known
-SWITCH = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +94,7 @@ class Search:
         root = self.mask.digits
         probe = yield from self._ask(root, tries=max(2, self.tries))  # meters that sleep hear the first one
         if isinstance(probe, Crowd | Mute):
-            yield from self._resolve(_Crowd(root, probe), [], max(_GUESS, len(self.known)), {})
+            yield from self._resolve(_Crowd(root, probe), max(_GUESS, len(self.known)))
             if self.exhaustive:
                 yield from self._look_for_illegal(root, _free(root))
         yield from self._look_for_hidden()
@@ -148,41 +147,31 @@ class Search:
 
     # -- identifications --------------------------------------------------------------------------------------------
 
-    def _resolve(self, crowd: _Crowd, closed: list[str], meters: float, occupied: Mapping[int, int]) -> Steps:
-        """Find all of about so many meters behind a mask, except in the parts that are `closed` already.
-
-        `occupied`: of these digits it is known how many of the open values lead to somebody.
-        """
-        if not _free(crowd.mask):
+    def _resolve(self, crowd: _Crowd, meters: float) -> Steps:
+        """Find all of about so many meters behind a mask."""
+        mask = crowd.mask
+        if not _free(mask):
             yield from self._tell_apart(crowd)
             return
         split = _Split()
         self._splits.append(split)
-        left = 1
-        while left:
-            position = best(self._choices(crowd.mask, closed, occupied), meters).position
-            crowds = yield from self._look(crowd, closed, position, split)
-            left, meters = yield from self._descend(crowd.mask, closed, crowds, position, split, meters, occupied)
-            occupied = {**occupied, position: left}
+        position = best(self._population, _free(mask), meters)
+        crowds = yield from self._look(crowd, position, split)
+        sizes: list[int] = []
+        each = (meters - self._inside(mask)) / max(len(crowds), 1)
+        for part in crowds:
+            yield from self._resolve(part, max(_FEW, each))
+            split.crowds -= 1
+            sizes.append(self._inside(part.mask))
+            each = sum(sizes) / len(sizes)
         self._splits.pop()
-        if self._inside(crowd.mask) < crowd.least and self._stuck is None:
+        if self._inside(mask) < crowd.least and self._stuck is None:
             yield from self._explain(crowd, position)
 
-    def _choices(
-        self, mask: str, closed: list[str], occupied: Mapping[int, int], belief: Belief = UNKNOWN
-    ) -> list[Choice]:
-        """What each free digit promises."""
-        free = _free(mask)
-        branches = self._population.branches([one for one in range(DIGITS) if one not in free], belief)
-        return [Choice(one, len(_open_parts(mask, closed, one)), occupied.get(one, branches[one])) for one in free]
-
-    def _look(
-        self, crowd: _Crowd, closed: list[str], position: int, split: _Split
-    ) -> Generator[Step, Probe, list[_Crowd]]:
-        """Probe the crowd's parts by one digit; gives those that are crowds themselves, and closes the others."""
+    def _look(self, crowd: _Crowd, position: int, split: _Split) -> Generator[Step, Probe, list[_Crowd]]:
+        """Probe the ten parts of a crowd by one digit; gives those that are crowds themselves."""
         crowds: list[_Crowd] = []
-        parts = _open_parts(crowd.mask, closed, position)
-        ordered = self._population.in_order(position, [part[position] for part in parts])
+        ordered = self._population.in_order(position, _DECIMAL)
         for done, value in enumerate(ordered, 1):
             split.values, split.crowds = len(ordered) - done + 1, len(crowds)
             part = _put(crowd.mask, position, value)
@@ -196,47 +185,12 @@ class Search:
                 probe = yield from self._ask(part)
             if isinstance(probe, Crowd | Mute):
                 crowds.append(_Crowd(part, probe))
-            else:
-                closed.append(part)
         split.values, split.crowds = 0, len(crowds)
         return crowds
 
     def _must_be_last(self, crowd: _Crowd) -> bool:
         """All meters of a crowd are in the last of its parts if nobody was in any other."""
         return isinstance(crowd.answer, Crowd) and self._stuck is None and self._inside(crowd.mask) == 0
-
-    def _descend(
-        self,
-        mask: str,
-        closed: list[str],
-        crowds: list[_Crowd],
-        position: int,
-        split: _Split,
-        meters: float,
-        occupied: Mapping[int, int],
-    ) -> Generator[Step, Probe, tuple[int, float]]:
-        """Resolve the parts of a crowd one by one.
-
-        Ends early, with True, when what was learnt on the way makes another digit the better first one for what is
-        left: the meters of the first part differ in a digit with few values, say, which would have to be gone through
-        in each of the others. Gives also how many meters are thought to be left.
-        """
-        sizes: list[int] = []
-        each = max(_FEW, (meters - self._inside(mask)) / max(len(crowds), 1))
-        while crowds:
-            part = crowds.pop(0)
-            yield from self._resolve(part, [one for one in closed if _overlap(one, part.mask)], each, occupied)
-            closed.append(part.mask)
-            split.crowds = len(crowds)
-            sizes.append(self._inside(part.mask))
-            each = max(_FEW, sum(sizes) / len(sizes))
-            meters = each * len(crowds)
-            if len(crowds) > 1:
-                here = Choice(position, len(crowds), len(crowds), is_probed=True)
-                others = [one for one in self._choices(mask, closed, occupied, RANDOM) if one.position != position]
-                if SWITCH and is_better(others, here, meters):
-                    return len(crowds), meters
-        return 0, meters
 
     # -- what does not add up ---------------------------------------------------------------------------------------
 
@@ -246,7 +200,7 @@ class Search:
         if not isinstance(probe, Crowd | Mute):
             return
         yield from self._look_for_illegal(crowd.mask, [position], crowd.least)
-        for part in _open_parts(crowd.mask, [], position):
+        for part in (_put(crowd.mask, position, value) for value in _DECIMAL):
             if self._inside(part) == 0:
                 yield from self._ask_and_resolve(part, tries=2)
         if self._inside(crowd.mask) < crowd.least:
@@ -267,7 +221,7 @@ class Search:
     def _ask_and_resolve(self, mask: str, tries: int = 0) -> Steps:
         probe = yield from self._ask(mask, tries)
         if isinstance(probe, Crowd | Mute):
-            yield from self._resolve(_Crowd(mask, probe), [], _FEW, {})
+            yield from self._resolve(_Crowd(mask, probe), _FEW)
 
     def _look_for_hidden(self) -> Steps:
         """Make sure that no meter hides behind its like.
@@ -283,7 +237,7 @@ class Search:
                 yield from self._ask(selection.mask.digits)
                 probe = yield from self._ask(mask)
                 if isinstance(probe, Crowd):
-                    yield from self._resolve(_Crowd(mask, probe), [], _FEW, {})
+                    yield from self._resolve(_Crowd(mask, probe), _FEW)
 
     def _may_hide(self, selection: Selection) -> bool:
         mask = self._masks[selection]
@@ -371,20 +325,6 @@ def _free(mask: str) -> list[int]:
 
 def _put(mask: str, position: int, value: str) -> str:
     return mask[:position] + value + mask[position + 1 :]
-
-
-def _open_parts(mask: str, closed: list[str], position: int) -> list[str]:
-    """The parts of a mask by one digit, without those that lie wholly in a closed one."""
-    parts = (_put(mask, position, value) for value in _DECIMAL)
-    return [part for part in parts if not any(_covers(one, part) for one in closed)]
-
-
-def _covers(whole: str, part: str) -> bool:
-    return all(a in ("F", b) for a, b in zip(whole[:DIGITS], part, strict=False))
-
-
-def _overlap(one: str, other: str) -> bool:
-    return all(a == b or "F" in (a, b) for a, b in zip(one[:DIGITS], other, strict=False))
 
 
 def _likeness(meter: Meter) -> bytes:

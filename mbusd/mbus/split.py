@@ -2,94 +2,70 @@
 
 Wildcards leave any digit free, so a search need not go from left to right. A digit that all meters share tells
 nothing and costs nine silent probes; a batch of one maker differs in its last digits only. What tells how meters
-differ is the meters found so far, in pairs: of those that agree where the mask is fixed, how many differ elsewhere?
+differ is the meters found so far, in pairs: of those that agree where the mask is fixed, how many agree elsewhere?
+
+Sets of digits are bits here: 1 << position, 0 the first digit.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from math import log, prod
 
-DIGITS = 8  # of an identification, the last of them at 7
+DIGITS = 8  # of an identification
+_ALL = (1 << DIGITS) - 1
+_VALUES = 10  # of a digit
 
-# What an answer costs, in silent probes: a silent one is a selection and the whole window, 0.27 s at 2400 Bd; a meter
-# is read and confirmed; of a crowd comes a garbled telegram.
+# What an answer costs, in silent probes: these last for a selection and the whole window, 0.27 s at 2400 Bd. A meter
+# is read once in any order; of a crowd there comes a garbled telegram.
 _SILENT, _METER, _CROWD = 1.0, 1.0, 2.5
-_ROOM = 1.2
-_PROMISE = 0.5
+
+# How many values each digit takes as long as nothing is known. Of twenty to a hundred meters with consecutive numbers
+# all last digits occur, but only some of the last but one, so to take this one first saves more there than it costs
+# where there are fewer.
+_BELIEVED = (3.0, 3.0, 3.5, 4.0, 5.0, 7.0, 10.0, 9.5)
+_WEIGHT = 1.5  # pairs of meters that this belief is worth
+_ROOM = 1.2  # possible identifications for each meter, at the least
+_DENSEST = 0.95  # share of the possible ones that exist, at the most
 
 
-@dataclass(frozen=True, slots=True)
-class Belief:
-    """How many values each digit takes as long as nothing is known, and how many pairs of meters that is worth."""
-
-    branches: tuple[float, ...]
-    weight: float
-
-
-UNKNOWN = Belief((3.0, 3.0, 3.5, 4.0, 5.0, 7.0, 9.0, 10.0), 1.5)
-RANDOM = Belief((10.0,) * DIGITS, 6.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """A digit to split by: how many of its values are still to be looked at, and of these probably occupied."""
-
-    position: int
-    open: int
-    occupied: float
-    is_probed: bool = False  # known already which ones are, so no probe is needed to tell
-
-
-@dataclass(slots=True)
 class Population:
-    """The identifications that are known."""
+    """The identifications that are known, and in which digits their pairs agree."""
 
-    identifications: list[str] = field(default_factory=list)
+    def __init__(self) -> None:
+        self._known: list[str] = []
+        self._exactly = [0] * (_ALL + 1)  # pairs that agree in these digits and no other
+        self._at_least: list[int] | None = None
 
     def add(self, identification: str) -> None:
-        """One more meter."""
-        if identification not in self.identifications:
-            self.identifications.append(identification)
+        """One more meter; the same one counts once."""
+        if identification in self._known:
+            return
+        for other in self._known:
+            digits = zip(identification, other, strict=True)
+            self._exactly[sum(1 << position for position, (a, b) in enumerate(digits) if a == b)] += 1
+        self._known.append(identification)
+        self._at_least = None
 
-    def branches(self, fixed: Iterable[int], belief: Belief = UNKNOWN) -> list[float]:
-        """How many different values each digit takes among meters that agree at the `fixed` positions, 1 to 10."""
-        positions = tuple(fixed)
-        groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
-        for identification in self.identifications:
-            groups[tuple(identification[position] for position in positions)].append(identification)
-        crowded = [group for group in groups.values() if len(group) > 1]
-        pairs = sum(_pairs(len(group)) for group in crowded)
-        return [
-            (pairs + belief.weight) / (_equal_pairs(crowded, position) + belief.weight / belief.branches[position])
-            for position in range(DIGITS)
-        ]
+    def agreeing(self, digits: int) -> int:
+        """How many pairs agree in these digits at the least."""
+        if self._at_least is None:
+            self._at_least = list(self._exactly)
+            for bit in (1 << position for position in range(DIGITS)):
+                for subset in range(_ALL + 1):
+                    if not subset & bit:
+                        self._at_least[subset] += self._at_least[subset | bit]
+        return self._at_least[digits]
 
     def in_order(self, position: int, values: Iterable[str]) -> list[str]:
         """The values of a digit, the likely ones last: where all others are silent, the last need not be asked."""
-        seen = Counter(identification[position] for identification in self.identifications)
+        seen = Counter(identification[position] for identification in self._known)
         return sorted(values, key=lambda value: (seen[value], value))
 
 
-def best(choices: Sequence[Choice], meters: float) -> Choice:
-    """The digit by which to split a crowd of about so many meters. `choices` must not be empty."""
-    costs = _Plan(choices, meters).costs()
-    return choices[costs.index(min(costs))]
-
-
-def is_better(others: Sequence[Choice], here: Choice, meters: float) -> bool:
-    """Whether to leave a split for another digit. What is known is little, so it has to promise much."""
-    stay, *leave = _Plan([here, *others], meters).costs()
-    return bool(leave) and min(leave) < _PROMISE * stay
-
-
-def _pairs(number: int) -> float:
-    return number * (number - 1) / 2
-
-
-def _equal_pairs(groups: Iterable[list[str]], position: int) -> float:
-    counts = (Counter(identification[position] for identification in group) for group in groups)
-    return sum(_pairs(number) for count in counts for number in count.values())
+def best(population: Population, free: Sequence[int], meters: float) -> int:
+    """The one of the free positions, of which there must be one, by which to split a crowd of about so many meters."""
+    plan = _Plan(population, sum(1 << position for position in free), meters)
+    return min(free, key=plan.cost)
 
 
 class _Plan:
@@ -98,53 +74,60 @@ class _Plan:
     No two meters are the same, so where the digits that are left can tell no two apart there is one at the most.
     """
 
-    def __init__(self, choices: Sequence[Choice], meters: float) -> None:
-        self._choices = choices
-        self._branches = [max(1.0, min(choice.occupied, choice.open, 10.0)) for choice in choices]
-        possible = prod(self._branches)
-        if 1 < possible < _ROOM * meters:  # too few were seen to show all values of a digit
-            more = log(_ROOM * meters) / log(possible)
-            self._branches = [min(10.0, choice.open, branches**more) for choice, branches in zip(choices, self._branches, strict=True)]
-        self._density = min(1.0, meters / prod(self._branches))
-        self._known: dict[int, float] = {}
+    def __init__(self, population: Population, free: int, meters: float) -> None:
+        self._population = population
+        self._free = free
+        self._more = 1.0
+        self._crowds: dict[int, float] = {}
+        self._possible = min(self._values(free), prod(min(self._values(bit), _VALUES) for bit in _bits(free)))
+        if 1 < self._possible < _ROOM * meters:  # too few were seen yet to show all values
+            self._more = log(_ROOM * meters) / log(self._possible)
+            self._possible = _ROOM * meters
+        self._density = min(_DENSEST, meters / self._possible)
 
-    def costs(self) -> list[float]:
-        """Of a crowd that is split by each of the digits first."""
-        everything = (1 << len(self._choices)) - 1
-        return [self._split(everything, index) for index in range(len(self._choices))]
+    def cost(self, position: int) -> float:
+        """Of a crowd that is split by this digit first."""
+        return self._split(0, 1 << position)
 
-    def _split(self, left: int, index: int) -> float:
-        """Cost of looking at all values of one digit of a crowd, `left` being a bit for each digit still free."""
-        choice, occupied = self._choices[index], self._branches[index]
-        rest = left & ~(1 << index)
-        if choice.is_probed:
-            return occupied * self._crowd(rest) / max(self._chances(rest)[2], 0.001)
-        return (choice.open - occupied) * _SILENT + occupied * self._cost(rest)
+    def _values(self, digits: int) -> float:
+        """How many combinations of these digits there are.
 
-    def _cost(self, left: int) -> float:
-        """Cost of one mask in which these digits are free."""
-        none, one, crowd = self._chances(left)
-        return none * _SILENT + one * _METER + crowd * _CROWD + self._crowd(left)
+        Two meters agree in them with the chance 1/n where they take n values: the estimate is that, turned round.
+        """
+        fixed = _ALL & ~self._free
+        believed = prod(_BELIEVED[bit.bit_length() - 1] for bit in _bits(digits))
+        pairs = self._population.agreeing(fixed) + _WEIGHT
+        return float((pairs / (self._population.agreeing(fixed | digits) + _WEIGHT / believed)) ** self._more)
 
-    def _crowd(self, left: int) -> float:
+    def _split(self, used: int, bit: int) -> float:
+        """Cost of looking at all values of one digit, where those in `used` are fixed already."""
+        occupied = max(1.0, min(self._values(used | bit) / self._values(used), _VALUES))
+        none, one, crowd = self._chances(used | bit)
+        each = none * _SILENT + one * _METER + crowd * _CROWD + self._crowd(used | bit)
+        return (_VALUES - occupied) * _SILENT + occupied * each
+
+    def _crowd(self, used: int) -> float:
         """Cost of the split that a mask needs where it is a crowd, times the chance that it is one."""
-        if left not in self._known:
-            indices = [index for index in range(len(self._choices)) if left >> index & 1]
-            needed = self._chances(left)[2] > 0.001
-            self._known[left] = min((self._extra(left, index) for index in indices), default=0.0) if needed else 0.0
-        return self._known[left]
+        if used not in self._crowds:
+            needed = self._chances(used)[2] > 0.001
+            extras = (self._extra(used, bit) for bit in _bits(self._free & ~used))
+            self._crowds[used] = min(extras, default=0.0) if needed else 0.0
+        return self._crowds[used]
 
-    def _extra(self, left: int, index: int) -> float:
+    def _extra(self, used: int, bit: int) -> float:
         """The cost of a split, less what it would have been where there is no crowd and so no split."""
-        none, one, _ = self._chances(left)
-        width = self._choices[index].open
-        without = none * width * _SILENT + one * ((width - 1) * _SILENT + _METER)
-        return max(0.0, self._split(left, index) - without)
+        none, one, _ = self._chances(used)
+        without = none * _VALUES * _SILENT + one * ((_VALUES - 1) * _SILENT + _METER)
+        return max(0.0, self._split(used, bit) - without)
 
-    def _chances(self, left: int) -> tuple[float, float, float]:
-        """How likely a mask in which these digits are free holds no meter, one, several."""
-        possible = prod(branches for index, branches in enumerate(self._branches) if left >> index & 1)
+    def _chances(self, used: int) -> tuple[float, float, float]:
+        """How likely a mask in which these digits are fixed holds no meter, one, several."""
+        possible = max(1.0, self._possible / self._values(used)) if used else self._possible
         free = 1 - self._density
         none = free**possible
         one = min(1 - none, possible * self._density * free ** (possible - 1))
         return none, one, max(0.0, 1 - none - one)
+
+
+def _bits(digits: int) -> list[int]:
+    return [1 << position for position in range(DIGITS) if digits >> position & 1]

@@ -320,13 +320,34 @@ def test_after_anything_that_went_wrong_snd_nke_opens_the_link_again() -> None:
     assert script.asked == [snd_nke(5), req_ud2(5, fcb=True)]
 
 
-@pytest.mark.parametrize(("nke", "opens"), [("always", [snd_nke(5)]), ("never", [])])
-def test_snd_nke_always_or_never(nke: Nke, opens: list[ShortFrame]) -> None:
+def test_snd_nke_always() -> None:
     known = talk(read_out(ADDRESS), Script([E5, page("01 10 07", 1)])).link
-    link = known if nke == "always" else LinkState()
-    script = Script([E5] * len(opens) + [page("01 10 08", 2)])
-    talk(read_out(ADDRESS, Recipe(nke=nke), link), script)
-    assert script.asked == [*opens, req_ud2(5, fcb=True)]
+    script = Script([E5, page("01 10 08", 2)])
+    talk(read_out(ADDRESS, Recipe(nke="always"), known), script)
+    assert script.asked == [snd_nke(5), req_ud2(5, fcb=True)]
+
+
+def test_snd_nke_never() -> None:
+    """Where the link is unknown the first answer may be an old one: the meter is read to its end first."""
+    script = Script([page("01 10 07", 1), page("01 10 08", 2)])
+    result = talk(read_out(ADDRESS, Recipe(nke="never")), script)
+    assert script.asked == [req_ud2(5, fcb=True), req_ud2(5, fcb=False)]
+    assert frames(result) == [page("01 10 08", 2)]
+    script = Script([page("01 10 09", 3)])
+    talk(read_out(ADDRESS, Recipe(nke="never"), result.link), script)
+    assert script.asked == [req_ud2(5, fcb=True)]
+
+
+def test_where_several_telegrams_begin_again_the_next_read_out_begins_anew() -> None:
+    endless = [page("04 06 0A 00 00 00 1F", 1), page("04 13 0A 00 00 00 1F", 2), page("04 06 0B 00 00 00 1F", 3)]
+    result = talk(read_out(ADDRESS), Script([E5, *endless]))
+    assert result.problems
+    assert result.link.fcb is None
+
+
+def test_one_telegram_without_end_costs_no_reset() -> None:
+    moving = [page(f"04 06 {number:02X} 00 00 00 1F", number) for number in range(2)]
+    assert talk(read_out(ADDRESS), Script([E5, *moving])).link.fcb is True
 
 
 def counted() -> LinkState:
@@ -488,6 +509,34 @@ def test_the_same_with_meters_that_ignore_snd_nke() -> None:
     outcomes = judged(range(2000), by_primary_address(read_out, answers_nke=False))
     assert outcomes["wrong"] == 0
     assert outcomes["complete"] > 1000
+
+
+def in_series(nke: Nke, *, answers_nke: bool = True) -> Callable[[Random], str]:
+    """Eight read-outs one after the other with what is remembered of the link; forgotten after each failure."""
+
+    def run(chance: Random) -> str:
+        meter, link, outcomes = StrictMeter(chance, answers_nke=answers_nke), LinkState(), set[str]()
+        for _ in range(8):
+            before = meter.round
+            try:
+                result = talk(read_out(ADDRESS, Recipe(nke=nke), link), bad_wire(meter.answer, chance))
+            except NoAnswer:
+                link = link.forgotten()
+                continue
+            link = result.link
+            telegrams = [telegram.frame for telegram in result.telegrams]
+            outcomes.add(verdict(telegrams, meter.telegrams, lambda: meter.round) if meter.round > before else "wrong")
+        return "wrong" if "wrong" in outcomes else "complete" if outcomes else "gave up"
+
+    return run
+
+
+@pytest.mark.parametrize("nke", ["auto", "always", "never"])
+@pytest.mark.parametrize("answers_nke", [True, False])
+def test_many_read_outs_of_one_meter_are_never_wrong(nke: Nke, *, answers_nke: bool) -> None:
+    outcomes = judged(range(300), in_series(nke, answers_nke=answers_nke))
+    assert outcomes["wrong"] == 0
+    assert outcomes["complete"] > 250
 
 
 def classic(address: PrimaryAddress) -> Conversation[ReadOut]:

@@ -1,0 +1,55 @@
+"""The health of the container: what docker/healthcheck.py says of the daemon's last will at a real broker."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiomqtt
+import pytest
+
+from tests.mosquitto import Mosquitto, mosquitto
+from tests.processes import clean_environment
+
+PROGRAM = Path(__file__).parent.parent / "docker" / "healthcheck.py"
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    with mosquitto(tmp_path) as running:
+        yield running
+
+
+def health(folder: Path, port: int, more: str = "") -> tuple[int, str]:
+    """Exit code and words."""
+    file = folder / "config.yaml"
+    file.write_text(f"mqtt: {{host: 127.0.0.1, port: {port}{more}}}\nbuses: [{{name: cellar, port: /dev/ttyUSB0}}]\n")
+    said = subprocess.run(  # noqa: S603 - ourselves
+        [sys.executable, str(PROGRAM), str(file)], capture_output=True, text=True, check=False, env=clean_environment()
+    )
+    assert not said.stderr
+    return said.returncode, said.stdout.strip()
+
+
+@pytest.mark.parametrize(("state", "expected"), [("online", (0, "online")), ("offline", (1, "'offline'"))])
+async def test_the_broker_tells_how_the_daemon_is(
+    broker: Mosquitto, tmp_path: Path, state: str, expected: tuple[int, str]
+) -> None:
+    async with aiomqtt.Client("127.0.0.1", broker.port) as client:
+        await client.publish("other/bridge/state", state, qos=1, retain=True)
+    code, said = health(tmp_path, broker.port, ", base_topic: other")
+    assert code == expected[0]
+    assert said.endswith(expected[1])
+
+
+def test_without_a_broker_nothing_is_well(tmp_path: Path) -> None:
+    with mosquitto(tmp_path, starts=False) as away:
+        code, said = health(tmp_path, away.port)
+    assert code == 1
+    assert "refused" in said
+
+
+def test_a_bad_configuration_is_named(tmp_path: Path) -> None:
+    code, said = health(tmp_path, 1883, ", hots: localhost")
+    assert code == 1
+    assert "did you mean 'host'?" in said
