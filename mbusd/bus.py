@@ -9,60 +9,29 @@ import asyncio
 import logging
 import random
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from dataclasses import replace
+from typing import Literal, TypeVar
 
 from mbusd.mbus.frames import LONGEST, SND_NKE, Ack, FrameReader, Noise, encode
 from mbusd.mbus.link import Conversation, Reply, Request, Silence
+from mbusd.mbus.observation import Observation
+from mbusd.mbus.quirks import Manner
 from mbusd.model import BusStatistics
-from mbusd.transport import Port, ProtocolFactory, TransportError, open_port
+from mbusd.timing import Timing
+from mbusd.transport import Port, ProtocolFactory, TransportError, open_port, set_baudrate
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 REOPEN_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)  # the last for ever
 STEADY_SECONDS = 30.0  # a port that is lost sooner was as good as not opened: converters with one client at a time
+REMEMBERED = 64  # exchanges, for a diagnosis
+WAKE = 0x55
 MOST_BYTES = 4 * LONGEST  # of one exchange: more is no bus, but something that talks without end
 Opener = Callable[[Port, ProtocolFactory], Awaitable[asyncio.Transport]]
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """All times of a wire in seconds, from its rate (EN 13757-2 cl. 5.5)."""
-
-    bit: float
-    window: float  # from the end of transmission to the latest first byte of an answer
-    slack: float  # what the way to the converter may add
-
-    @classmethod
-    def of(cls, port: Port, window: float | None = None) -> "Timing":
-        """The standard's times at the port's rate; `window` replaces 330 bits + 50 ms for slow meters."""
-        bit = 1 / port.baudrate
-        return cls(bit, 330 * bit + 0.05 if window is None else window, port.slack_seconds)
-
-    def wire(self, size: int) -> float:
-        """How long `size` bytes are on the wire: 8E1 is 11 bits a byte."""
-        return 11 * size * self.bit
-
-    @property
-    def idle(self) -> float:
-        """Silence before a request that follows a good answer.
-
-        11 bits are asked for. Slow meters and converters turn round later, and bytes behind a frame, from which a
-        second meter can be known, need the time of a character and of a USB chip to be seen.
-        """
-        return max(11 * self.bit, 0.05)
-
-    @property
-    def settle(self) -> float:
-        """Silence that ends a disturbed exchange: meters resynchronise after 33 bits."""
-        return 33 * self.bit + self.slack / 2
-
-    @property
-    def gap(self) -> float:
-        """The longest pause inside an answer."""
-        return max(33 * self.bit, 0.05) + self.slack
+Echo = Literal["auto", "on", "off"]
 
 
 class BusProtocol(asyncio.Protocol):
@@ -71,11 +40,13 @@ class BusProtocol(asyncio.Protocol):
     def __init__(self) -> None:
         self._received = bytearray()
         self._news = asyncio.Event()
-        self.last_byte_at = 0.0
+        self.first_byte_at = self.last_byte_at = 0.0
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     def data_received(self, data: bytes) -> None:
         self.last_byte_at = time.monotonic()
+        if not self._received:
+            self.first_byte_at = self.last_byte_at
         self._received += data[: MOST_BYTES - len(self._received)]
         self._news.set()
 
@@ -104,10 +75,17 @@ class BusProtocol(asyncio.Protocol):
 class Bus:
     """The wire of one port. `run` is the whole of its use; `keep_open` is its life."""
 
-    def __init__(self, port: Port, window: float | None = None, opener: Opener = open_port) -> None:
+    def __init__(
+        self, port: Port, window: float | None = None, opener: Opener = open_port, *, echo: Echo = "auto"
+    ) -> None:
         self.port = port
-        self.timing = Timing.of(port, window)
+        self.timing = Timing.of(port.baudrate, port.slack_seconds, window)
+        self.baudrate = port.baudrate  # that the port has now
+        self.recent: deque[Observation] = deque(maxlen=REMEMBERED)  # the last exchanges, for a diagnosis
+        self.idle_noise = b""  # what was heard before anything was asked
+        self._window = window
         self._opener = opener
+        self._skips_echo = echo != "off"
         self._turn = asyncio.Lock()
         self._transport: asyncio.Transport | None = None
         self._protocol: BusProtocol | None = None
@@ -147,6 +125,7 @@ class Bus:
         self._transport = await self._opener(self.port, lambda: protocol)
         self._protocol = protocol
         self._is_settled = False
+        self._take_rate(self.port.baudrate)
         protocol.last_byte_at = time.monotonic()
         return protocol.lost
 
@@ -187,22 +166,50 @@ class Bus:
 
     async def _ask(self, request: Request) -> Reply:
         protocol = self._connected()
-        await self._wait_for_silence(protocol, settled=self._is_settled and request.attempt == 1)
+        self._tune(request.manner.baudrate or self.port.baudrate)
+        settled = self._is_settled and request.attempt == 1
+        await self._wait_for_silence(protocol, request.manner.pause, settled=settled)
         self._is_settled = False  # until the exchange has ended well
+        await self._wake(request.manner)
         data = encode(request.frame)
         self._count(requests=1, retries=int(request.attempt > 1))
         log.debug("%s > %s", self.port.name, data.hex(" ").upper())
         self.last_request_at = time.monotonic()
         sent = self.last_request_at + self.timing.wire(len(data))
         self._write(data)
-        self._open_until = sent + self.timing.window + self.timing.slack
+        window_ends = sent + (request.manner.window or self.timing.window) + self.timing.slack
+        self._open_until = window_ends
         heard = bytearray()
         try:
-            reply = await self._listen(protocol, request, sent, heard)
+            reply = await self._listen(protocol, request, window_ends, heard)
         finally:
             log.debug("%s < %s", self.port.name, heard.hex(" ").upper() or "(nothing)")
+            self.recent.append(Observation(request.frame, bytes(heard)))
         self._judge(request, reply)
+        if not isinstance(reply, Silence | Noise):
+            self.timing = self.timing.after_answer(protocol.first_byte_at - sent)
         return reply
+
+    async def _wake(self, manner: Manner) -> None:
+        """The preamble that rouses an interface which sleeps; nobody answers it."""
+        if manner.wake is None:
+            return
+        self._write(bytes([WAKE]) * manner.wake.count)
+        await asyncio.sleep(self.timing.wire(manner.wake.count) + manner.wake.pause)
+        self._connected().take()
+
+    def _tune(self, baudrate: int) -> None:
+        """Give the port the rate of the meter that is to be asked. Raises TransportError where it cannot be changed."""
+        if baudrate == self.baudrate or self._transport is None:
+            return
+        set_baudrate(self.port, self._transport, baudrate)
+        self._is_settled = False
+        self._take_rate(baudrate)
+
+    def _take_rate(self, baudrate: int) -> None:
+        self.baudrate = baudrate
+        window = self._window if baudrate == self.port.baudrate else None
+        self.timing = Timing.of(baudrate, self.port.slack_seconds, window)
 
     def _judge(self, request: Request, reply: Reply) -> None:
         """Count the reply, and tell whether the line is at rest: not while anything else may still be on its way.
@@ -229,30 +236,40 @@ class Bus:
             raise TransportError(self.port.name, "the port is not open")
         self._transport.write(data)
 
-    async def _wait_for_silence(self, protocol: BusProtocol, *, settled: bool) -> None:
-        """Wait until the line was silent as long as the standard asks; drop what belongs to nobody.
+    async def _wait_for_silence(self, protocol: BusProtocol, pause: float, *, settled: bool) -> None:
+        """Wait until the line was silent as long as the standard, or the meter, asks; drop what belongs to nobody.
 
         After a reply that was refused, or an exchange that was cancelled, the answer proper may still be on its way.
         """
         open_until = 0.0 if settled else self._open_until
         give_up = max(open_until, time.monotonic()) + self.timing.wire(LONGEST) + self.timing.slack
         stray = protocol.take()
-        quiet_for = self.timing.idle if settled and not stray else self.timing.settle
+        quiet_for = max(pause, self.timing.idle if settled and not stray else self.timing.settle)
         while time.monotonic() < give_up:
             if not await protocol.more(max(open_until, protocol.last_byte_at + quiet_for)):
                 break
             self._connected()
             stray = (stray + protocol.take())[:LONGEST]
-            quiet_for = self.timing.settle
+            quiet_for = max(pause, self.timing.settle)
         if stray:
             self._count(noise=1)
+            self._remember_stray(stray)
             log.debug("%s < %s (nobody asked)", self.port.name, stray.hex(" ").upper())
 
-    async def _listen(self, protocol: BusProtocol, request: Request, sent: float, heard: bytearray) -> Reply:
+    def _remember_stray(self, stray: bytes) -> None:
+        if not self.recent:
+            self.idle_noise = (self.idle_noise + stray)[-LONGEST:]
+            return
+        last = self.recent[-1]
+        if not last.heard:
+            self.timing = self.timing.after_late_answer()
+        self.recent[-1] = replace(last, after=last.after + stray)
+
+    async def _listen(self, protocol: BusProtocol, request: Request, window_ends: float, heard: bytearray) -> Reply:
         """The first frame, else the noise that came, else silence; an answer that has begun is given time to end."""
         reader = self._reader
         reader.reset()
-        deadline = window_ends = sent + self.timing.window + self.timing.slack
+        deadline = window_ends
         last_end = window_ends + self.timing.wire(LONGEST)
         noise: Noise | None = None
         while len(heard) < MOST_BYTES and await protocol.more(deadline):
@@ -263,15 +280,19 @@ class Bus:
             for event in reader.feed(data):
                 if isinstance(event, Noise):
                     noise = event
-                elif event != request.frame:  # a frame that equals the request is the converter's echo
+                elif not self._is_echo(event, request):
                     return event
             if not reader.is_idle:
                 deadline = min(last_end, max(window_ends, protocol.last_byte_at + self.timing.gap))
         for event in reader.flush():
-            if not isinstance(event, Noise) and event != request.frame:
+            if not isinstance(event, Noise) and not self._is_echo(event, request):
                 return event
             noise = event if isinstance(event, Noise) else noise
         return noise or Silence()
+
+    def _is_echo(self, event: Reply, request: Request) -> bool:
+        """A frame that equals the request comes from the converter: no meter speaks like a master."""
+        return self._skips_echo and event == request.frame
 
     def _count(self, **more: int) -> None:
         counts = {name: getattr(self._counts, name) + number for name, number in more.items()}

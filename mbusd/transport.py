@@ -68,6 +68,17 @@ async def open_port(port: Port, protocol: ProtocolFactory) -> asyncio.Transport:
     return await _OPENERS[port.scheme](port, protocol)
 
 
+def set_baudrate(port: Port, transport: asyncio.Transport, baudrate: int) -> None:
+    """Another rate on an open port, for meters that have their own. Raises TransportError where that is impossible."""
+    if isinstance(transport, serial_asyncio.SerialTransport):
+        try:
+            transport.serial.baudrate = baudrate
+        except (serial.SerialException, OSError, ValueError) as error:
+            raise TransportError(port.name, f"cannot change to {baudrate} Bd: {error}") from error
+        return
+    raise TransportError(port.name, f"a transparent converter keeps its rate: {baudrate} Bd cannot be had here")
+
+
 async def _open_serial(port: Port, protocol: ProtocolFactory) -> asyncio.Transport:
     try:
         device = await asyncio.to_thread(_open_device, port)
