@@ -33,8 +33,12 @@ class Timing:
 
     @property
     def idle(self) -> float:
-        """Silence before a request that follows a good answer: 11 bit times, and one millisecond for our own clock."""
-        return 11 * self.bit + 0.001
+        """Silence before a request that follows a good answer.
+
+        11 bit times are asked for; a second character's time shows whether bytes follow the frame, as they do where two
+        meters answer at one address; one millisecond is for our own clock.
+        """
+        return 22 * self.bit + 0.001
 
     @property
     def settle(self) -> float:

@@ -24,7 +24,7 @@ _SILENT, _METER, _CROWD = 1.0, 1.0, 2.5
 # where there are fewer.
 _BELIEVED = (3.0, 3.0, 3.5, 4.0, 5.0, 7.0, 10.0, 9.5)
 _WEIGHT = 1.5  # pairs of meters that this belief is worth
-_ROOM = 1.2  # possible identifications for each meter, at the least
+_ROOM = 1.05  # possible identifications for each meter, at the least
 _DENSEST = 0.95  # share of the possible ones that exist, at the most
 
 
