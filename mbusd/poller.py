@@ -9,12 +9,14 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, tzinfo
+from dataclasses import replace
+from datetime import UTC, datetime
 
 from mbusd.bus import Bus
 from mbusd.mbus.errors import MBusError, NoAnswer, Refused
-from mbusd.mbus.master import ReadOut, read_out
+from mbusd.mbus.link import in_manner
+from mbusd.mbus.master import LinkState, ReadOut, read_out
+from mbusd.meter import Meter
 from mbusd.model import (
     BusChanged,
     BusStatistics,
@@ -22,15 +24,13 @@ from mbusd.model import (
     Event,
     Identity,
     MeterChanged,
-    MeterInfo,
     Outcome,
     Reading,
     ReadingTaken,
     StatisticsTaken,
 )
 from mbusd.normalise import reading
-from mbusd.schedule import Schedule
-from mbusd.settings import BusSettings, MeterSettings, zone_of
+from mbusd.settings import BusSettings
 from mbusd.transport import Port, TransportError
 
 log = logging.getLogger(__name__)
@@ -42,45 +42,6 @@ TOO_MANY_READ_OUTS = 0x09  # application error: the battery's budget is used up
 Emit = Callable[[Event], None]
 
 
-@dataclass(slots=True)
-class _Meter:
-    """What is known of one meter."""
-
-    settings: MeterSettings
-    schedule: Schedule
-    zone: tzinfo
-    bus: str
-    identity: Identity | None = None
-    last_read: datetime | None = None
-    answers: bool | None = None  # None: not asked yet
-    keys: tuple[tuple[str, str | None, str], ...] = ()
-    waiting: list[asyncio.Future[Outcome]] = field(default_factory=list)
-
-    @property
-    def name(self) -> str | None:
-        """The configured name, else the secondary address as soon as it is known."""
-        return self.settings.name or (self.identity.address if self.identity else None)
-
-    @property
-    def label(self) -> str:
-        """What the log calls it."""
-        return self.name or f"{self.bus}/{self.settings.address}"
-
-    def info(self, *, bus_is_open: bool) -> MeterInfo:
-        interval = self.schedule.interval
-        return MeterInfo(
-            name=self.name or "",
-            bus=self.bus,
-            address=str(self.settings.address),
-            interval="manual" if interval is None else f"{interval:g}s",
-            identity=self.identity,
-            last_read=self.last_read,
-            failures=self.schedule.failures,
-            online=self.answers and bus_is_open,
-            keys=self.keys,
-        )
-
-
 class Poller:
     """The life of one bus: opens it, reads its meters, tells `emit` what came of it."""
 
@@ -89,25 +50,20 @@ class Poller:
         self._bus = bus
         self._emit = emit
         self._wake = asyncio.Event()
-        self._asked: list[_Meter] = []
+        self._asked: list[Meter] = []
         self._down: str | None = "not open yet"
         self._read_outs = 0
         self._failures = 0
         self._beat = time.monotonic()
         phases = phases or random.Random()  # noqa: S311 - no secret, only not in step
-        self._meters = [self._meter(meter, settings, phases.random()) for meter in settings.meters]
+        now = time.monotonic()
+        self._meters = [Meter.of(meter, settings, now, phases.random()) for meter in settings.meters]
 
     @classmethod
     def of(cls, settings: BusSettings, emit: Emit) -> "Poller":
         """A poller with a bus of its own."""
-        bus = Bus(Port(settings.port, settings.baudrate), settings.timeout)
+        bus = Bus(Port(settings.port, settings.baudrate), settings.timeout, echo=settings.echo)
         return cls(settings, bus, emit)
-
-    def _meter(self, meter: MeterSettings, bus: BusSettings, phase: float) -> _Meter:
-        interval = bus.interval if meter.interval is None else meter.interval
-        seconds = None if isinstance(interval, str) else interval
-        schedule = Schedule(seconds, time.monotonic(), phase, meter.offline_after)
-        return _Meter(meter, schedule, zone_of(meter), bus.name)
 
     @property
     def alive_at(self) -> float:
@@ -142,7 +98,7 @@ class Poller:
         readings = tuple(reading for outcome in outcomes for reading in outcome.readings)
         return Outcome(readings=readings, failed={k: v for outcome in outcomes for k, v in outcome.failed.items()})
 
-    async def _ask_for(self, meter: _Meter) -> Outcome:
+    async def _ask_for(self, meter: Meter) -> Outcome:
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         meter.waiting.append(future)
         if meter not in self._asked:
@@ -166,7 +122,7 @@ class Poller:
                 continue
             self._wake.clear()
 
-    def _next(self, now: float) -> _Meter | None:
+    def _next(self, now: float) -> Meter | None:
         if self._asked:
             return self._asked.pop(0)
         if self._down is not None or not self._meters:
@@ -174,7 +130,7 @@ class Poller:
         first = min(self._meters, key=lambda meter: meter.schedule.due)
         return first if first.schedule.due <= now else None
 
-    async def _read(self, meter: _Meter) -> None:
+    async def _read(self, meter: Meter) -> None:
         try:
             result = await self._read_out(meter)
         except TransportError as error:  # the wire's fault: the meter stays due
@@ -185,27 +141,36 @@ class Poller:
         else:
             self._succeeded(meter, result)
 
-    async def _read_out(self, meter: _Meter) -> ReadOut:
+    async def _read_out(self, meter: Meter) -> ReadOut:
         """One read-out; a second one before a stranger is believed.
 
         The answers of two meters at one address, one upon the other, can pass the checksum by chance: a meter that
         does not exist. Whoever is no more than that does not come twice.
         """
-        result = await self._bus.run(read_out(meter.settings.address))
+        result = await self._converse(meter)
         if not self._is_stranger(meter, result):
             return result
-        again = await self._bus.run(read_out(meter.settings.address))
+        meter.link = LinkState()
+        again = await self._converse(meter)
         if again.address != result.address:
             raise NoAnswer(f"{result.address} answers, then {again.address}: are there two meters at this address?")
         return again
 
-    def _is_stranger(self, meter: _Meter, result: ReadOut) -> bool:
+    async def _converse(self, meter: Meter) -> ReadOut:
+        """One read-out as the meter wants it; after anything that went wrong the state of its link is unknown."""
+        recipe, link = meter.recipe, meter.link
+        meter.link = link.forgotten()
+        result = await self._bus.run(in_manner(read_out(meter.settings.address, recipe, link), recipe.manner))
+        meter.link = result.link
+        return result
+
+    def _is_stranger(self, meter: Meter, result: ReadOut) -> bool:
         """Not the meter that was here, or the first one to be understood after failures."""
         if meter.identity is None:
             return meter.schedule.failures > 0
         return not result.is_from(meter.identity.address)
 
-    def _succeeded(self, meter: _Meter, result: ReadOut) -> None:
+    def _succeeded(self, meter: Meter, result: ReadOut) -> None:
         taken_at = datetime.now(UTC)
         was_silent = meter.answers is False
         taken = reading(meter.name or "", result.telegrams, taken_at, meter.zone, meter.identity)
@@ -222,15 +187,15 @@ class Poller:
         self._emit(ReadingTaken(taken))
         self._answer(meter, Outcome(readings=(taken,)))
 
-    def _recognise(self, meter: _Meter, taken: Reading) -> None:
+    def _recognise(self, meter: Meter, taken: Reading) -> None:
         if meter.identity is not None and meter.identity != taken.identity:
             log.warning("%s: another meter answers here now: %s", meter.label, _describe(taken.identity))
         if set(taken.problems) and meter.last_read is None:
             log.info("%s: not everything could be decoded: %s", meter.label, "; ".join(taken.problems))
-        meter.identity = taken.identity
+        meter.recognise(taken.identity)
         meter.keys = tuple((item.key, item.unit, item.quantity) for item in taken.measurements)
 
-    def _failed(self, meter: _Meter, error: MBusError) -> None:
+    def _failed(self, meter: Meter, error: MBusError) -> None:
         self._failures += 1
         now = time.monotonic()
         if isinstance(error, Refused) and error.code == TOO_MANY_READ_OUTS:
@@ -247,14 +212,14 @@ class Poller:
         self._emit(MeterChanged(info, "silent" if goes_silent else "", str(error)))
         self._answer(meter, Outcome(error=f"{meter.label}: {error}", failed={meter.label: str(error)}))
 
-    def _answer(self, meter: _Meter, outcome: Outcome) -> None:
+    def _answer(self, meter: Meter, outcome: Outcome) -> None:
         waiting, meter.waiting = meter.waiting, []
         self._asked = [other for other in self._asked if other is not meter]  # asked while it was being read
         for future in waiting:
             if not future.done():
                 future.set_result(outcome)
 
-    def _tell(self, meter: _Meter) -> None:
+    def _tell(self, meter: Meter) -> None:
         self._emit(MeterChanged(meter.info(bus_is_open=self._down is None)))
 
     def _bus_changed(self, up: bool, why: str) -> None:  # noqa: FBT001 - the shape of the bus's callback
@@ -262,6 +227,7 @@ class Poller:
         log.log(logging.INFO if up else logging.WARNING, "bus %s: %s", self.name, "open" if up else f"away: {why}")
         self._emit(BusChanged(self.name, up, why))
         for meter in self._meters:
+            meter.link = meter.link.forgotten()
             self._tell(meter)
         self._wake.set()
 

@@ -65,6 +65,17 @@ def _address(value: object) -> Address:
     return address
 
 
+def _bytes(value: object) -> bytes:
+    """Bytes in hex; YAML makes a number of two decimal digits without quotes, which is read back as it was written."""
+    try:
+        data = value if isinstance(value, bytes) else bytes.fromhex(str(value))
+    except ValueError as error:
+        raise ValueError(f"'{value}' is no hex: CI field and data are, as \"50 10\"") from error
+    if not 1 <= len(data) <= 253:
+        raise ValueError("1 to 253 bytes are needed: a CI field and its data")
+    return data
+
+
 def _name(value: str) -> str:
     if not value.strip() or any(sign in value for sign in "/+#") or not value.isprintable():
         raise ValueError(f"'{value}' cannot be part of a topic: no / + # and no control characters")
@@ -129,6 +140,12 @@ MeterAddress = Annotated[
             ]
         }
     ),
+]
+Bytes = Annotated[
+    bytes,
+    BeforeValidator(_bytes),
+    PlainSerializer(lambda value: value.hex(" ").upper()),
+    WithJsonSchema({"type": "string", "pattern": r"^([0-9A-Fa-f]{2} *)+$"}),
 ]
 Name = Annotated[str, AfterValidator(_name)]
 Topic = Annotated[str, AfterValidator(_topic)]
@@ -210,6 +227,15 @@ class HomeAssistantSettings(_Section):
     """Where Home Assistant says that it has started; default: <discovery_prefix>/status."""
 
 
+class WakeSettings(_Section):
+    """A preamble that rouses a sleeping interface, such as an optical head, before each request."""
+
+    bytes: int = Field(default=528, ge=1, le=4096)
+    """How many bytes 55h; 528 are 2.4 s at 2400 Bd."""
+    pause: Duration = 0.1
+    """Silence between the preamble and the request."""
+
+
 class MeterSettings(_Section):
     name: Name | None = None
     """Part of the topics, name of the device; default: the secondary address."""
@@ -221,6 +247,21 @@ class MeterSettings(_Section):
     """Read-outs without an answer until the meter counts as offline."""
     timezone: Zone | None = None
     """Zone of the meter's clock; default: this machine's."""
+    timeout: Duration | None = None
+    """From the end of a request to the latest begin of its answer; default: the bus's."""
+    pause: Duration = 0.0
+    """Silence before each request to this meter, for meters that turn round slowly."""
+    baudrate: Annotated[int, AfterValidator(_baudrate)] | None = None
+    """The meter's own rate; the port is switched for it and back. Not over a transparent tcp:// converter."""
+    nke: Literal["auto", "always", "never"] = "auto"
+    """SND_NKE before a read-out: where the state of the link is unknown, always, or never."""
+    before: tuple[Bytes, ...] = ()
+    """Sent before each read-out: CI field and data in hex; "50" is an application reset, "50 10" selects."""
+    plain: bool = True
+    """Ask the plain request at all; false where only `pages` are wanted."""
+    pages: tuple[Bytes, ...] = ()
+    """Further requests by CI field and data in hex, answered with data; "B1" for Eastron's instantaneous values."""
+    wake: WakeSettings | None = None
 
 
 class BusSettings(_Section):
@@ -231,6 +272,8 @@ class BusSettings(_Section):
     """Of the wire; with tcp:// it only computes the time-outs."""
     timeout: Duration | None = None
     """From the end of a request to the latest begin of the answer; default: the standard's 330 bits + 50 ms."""
+    echo: Literal["auto", "on", "off"] = "auto"
+    """Whether the converter sends each request back; in auto an echo is noticed and dropped."""
     interval: Interval = 3600.0
     """Default for its meters. Battery meters pay for every read-out."""
     meters: tuple[MeterSettings, ...] = ()

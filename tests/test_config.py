@@ -267,6 +267,7 @@ def test_the_public_settings_show_no_secret(tmp_path: Path) -> None:
         "name": "cellar",
         "port": "/dev/ttyUSB0",
         "baudrate": 2400,
+        "echo": "auto",
         "interval": 3600,
         "meters": [],
     }

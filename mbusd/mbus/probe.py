@@ -1,4 +1,4 @@
-"""One question to the unknown: is there a meter at this primary address, or behind these wildcards, one or several?
+"""One question to the unknown: who is at this primary address, or behind these wildcards: nobody, one, several.
 
 EN 13757-2 cl. 5.7 and -3 cl. 11. E5 alone is never believed: meters that answer in the same bit sound like one. Nor is
 a telegram, for two of them, one upon the other, may pass the checksum: whoever it names has to answer to that name.
@@ -124,9 +124,10 @@ def probe_secondary(
     found = yield from _identified(SELECTED, tries=2, noisy_tries=1)
     if isinstance(found, Silent):
         return _WITHOUT_DATA
-    if not isinstance(found, Meter) or found.address in (None, selection.mask) or found.address in known:
+    if not isinstance(found, Meter) or found.address is None:
         return found
-    assert found.address is not None
+    if found.address == selection.mask or found.address in known:
+        return found
     again = yield from _called(select(found.address), tries=2)
     if isinstance(again, Ack):
         return found

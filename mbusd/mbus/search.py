@@ -4,6 +4,7 @@ A mask that several meters answer is split by one of its free digits, until each
 digit is for split.py to say. The search asks for one probe after the other, so that other work fits in between.
 """
 
+from collections import Counter
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
@@ -17,6 +18,7 @@ _DECIMAL = "0123456789"
 _ILLEGAL = "ABCDE"  # in BCD, but there are meters that have them; F would be a wildcard
 _GUESS = 6.0  # meters on a bus of which nothing is known
 _FEW = 2.2  # meters in a crowd of which nothing is known
+_DENSE = 2.0  # meters for each part of a crowd that is occupied
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +167,7 @@ class Search:
             sizes.append(self._inside(part.mask))
             each = sum(sizes) / len(sizes)
         self._splits.pop()
+        yield from self._doubt(mask, position)
         if self._inside(mask) < crowd.least and self._stuck is None:
             yield from self._explain(crowd, position)
 
@@ -192,12 +195,43 @@ class Search:
         """All meters of a crowd are in the last of its parts if nobody was in any other."""
         return isinstance(crowd.answer, Crowd) and self._stuck is None and self._inside(crowd.mask) == 0
 
+    def _doubt(self, mask: str, position: int) -> Steps:
+        """Look behind a lone meter where its neighbours are many."""
+        inside = [
+            (selection, selection.mask.digits[position]) for selection in self.found if _fits(mask, selection.mask)
+        ]
+        numbers = Counter(value for _, value in inside)
+        if len(inside) < _DENSE * len(numbers):
+            return
+        for selection, value in inside:
+            part = _put(mask, position, value)
+            if numbers[value] == 1 and self._masks[selection] == part and self._has_likes(selection.mask, part):
+                yield from self._look_behind(selection, thoroughly=False)
+
+    def _has_likes(self, address: SecondaryAddress, mask: str) -> bool:
+        """Whether there may be a meter behind this mask whose bits would not show upon those of this one.
+
+        May be: another meter of its kind has such digits where the mask leaves them free.
+        """
+        own = address.identification
+        kin = (one.mask.identification for one in self.found if one.mask.digits[DIGITS:] == address.digits[DIGITS:])
+        free = _free(mask)
+        return any(
+            any(other[at] != own[at] for at in free)
+            and all(int(other[at], 16) & int(own[at], 16) == int(own[at], 16) for at in free)
+            for other in kin
+        )
+
     # -- what does not add up ---------------------------------------------------------------------------------------
 
     def _explain(self, crowd: _Crowd, position: int) -> Steps:
         """More answered than was found. It was noise, or an answer was lost, or an identification has hex digits."""
         probe = yield from self._ask(crowd.mask, tries=2)
         if not isinstance(probe, Crowd | Mute):
+            return
+        for selection in [one for one in self.found if _fits(crowd.mask, one.mask)]:
+            yield from self._look_behind(selection, thoroughly=True)
+        if self._inside(crowd.mask) >= crowd.least:
             return
         yield from self._look_for_illegal(crowd.mask, [position], crowd.least)
         for part in (_put(crowd.mask, position, value) for value in _DECIMAL):
@@ -224,28 +258,36 @@ class Search:
             yield from self._resolve(_Crowd(mask, probe), _FEW)
 
     def _look_for_hidden(self) -> Steps:
-        """Make sure that no meter hides behind its like.
-
-        Where two new meters of a batch still send the same, and are in step, one telegram comes of both, and it may be
-        perfectly that of one of them. Reading that one alone puts it one access number ahead; then they are heard.
-        """
+        """Look behind every meter that sends the same as another: a batch that is new from the factory."""
         done: set[Selection] = set()
         while todo := [selection for selection in self.found if selection not in done and self._may_hide(selection)]:
+            done.update(todo)
             for selection in todo:
-                done.add(selection)
-                mask = self._masks[selection]
-                yield from self._ask(selection.mask.digits)
-                probe = yield from self._ask(mask)
-                if isinstance(probe, Crowd):
-                    yield from self._resolve(_Crowd(mask, probe), _FEW)
+                yield from self._look_behind(selection, thoroughly=True)
 
     def _may_hide(self, selection: Selection) -> bool:
-        mask = self._masks[selection]
-        if selection.fabrication is not None or selection.mask == self._stuck or not _free(mask):
+        if selection.fabrication is not None or selection.mask == self._stuck:
             return False
         own = _likeness(self.found[selection])
         alike = sum(1 for meter in self.found.values() if _likeness(meter) == own)
-        return alike > 1 or mask == self.mask.digits
+        return alike > 1 or self._masks[selection] == self.mask.digits
+
+    def _look_behind(self, selection: Selection, *, thoroughly: bool) -> Steps:
+        """Make sure that no other meter hides behind this one.
+
+        Of meters in step there comes one telegram, and it may be, to the checksum, that of the one whose number has
+        the fewest bits. Alone it sends something else; or the same, where all are new: then having been read alone
+        puts it one access number ahead, and the others are heard.
+        """
+        first, mask = self.found[selection], self._masks[selection]
+        if not _free(mask):
+            return
+        alone = yield from self._ask(selection.mask.digits)
+        if not isinstance(alone, Meter) or (_likeness(alone) == _likeness(first) and not thoroughly):
+            return
+        probe = yield from self._ask(mask)
+        if isinstance(probe, Crowd) or (isinstance(probe, Meter) and not _counts_on(first, alone, probe)):
+            yield from self._resolve(_Crowd(mask, Crowd()), _FEW)
 
     # -- equal identifications --------------------------------------------------------------------------------------
 
@@ -332,6 +374,13 @@ def _likeness(meter: Meter) -> bytes:
     data = meter.telegram.frame.data
     own = data[:4]
     return data[4:8] + data[9:].replace(own, b"")
+
+
+def _counts_on(first: Meter, second: Meter, third: Meter) -> bool:
+    """Whether the access number of a third telegram is that of the meter of the second; not all meters count."""
+    numbers = [meter.telegram.header.access_number for meter in (first, second, third) if meter.telegram.header]
+    step = 0 if numbers[0] == numbers[1] else 1
+    return len(numbers) < 3 or (numbers[2] - numbers[1]) % 256 == step
 
 
 def _headers(crowd: _Crowd, mask: str) -> Iterator[str]:

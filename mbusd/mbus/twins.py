@@ -12,13 +12,11 @@ from mbusd.mbus.address import manufacturer_code
 from mbusd.mbus.media import MEDIA
 
 _TOOLS = 0x30  # media from here on are radio converters, repeaters and the like
-_MAKERS: Final = (
-    "ABB ACW AMK AMT APA APT AQA ARF ASM BAR BER BMT BSC CAR CWA DME DWZ DZG EDC EFE EGM EIE ELR ELS ELV EMH EMU ESY "
-    "FIN FML GAV GMC GMT GRU GWF HYD HYG IME INE INM INV ISK IST ITR ITU ITW JAN KAM LAS LGB LGZ LSE LSZ LUG MAD MET "
-    "MEI NES NZR PAD PII PMG QDS REL RKE SAM SAP SBC SCH SEC SEN SIE SLB SOC SON SPL SPX STV SVM TCH TEC TIP TST WEP "
-    "ZAG ZEN ZRI ZRM"
-).split()
-"""Letters that meters on wires bear (those of EN 13757-3's register that were seen)."""
+_MAKERS: Final = """
+ABB ACW AMK AMT APA APT BMT CWA DME DWZ DZG EDC EFE ELS ELV EMH EMU GAV GMC GWF HYD IME INM ISK ITW JAN KAM LGB LGZ
+LSE LSZ LUG NZR PAD PII QDS REL SAM SBC SEC SEN SLB SON STV SVM TCH TEC TIP ZRI ZRM
+"""
+"""Letters that wired meters bear."""
 
 Tier = tuple[bool, list[str]]
 """Values to go through, and whether that is due even when what answered has been found by then."""
@@ -75,7 +73,7 @@ def tiers(part: Part, seen: Iterable[str]) -> list[Tier]:
         case MEDIUM.name:
             usual = [(True, _bytes(code for code in MEDIA if code < _TOOLS))]
         case MAKER.name:
-            return _distinct([(True, first), (False, [_little_endian(letters) for letters in _MAKERS])])
+            return _distinct([(True, first), (False, [_little_endian(letters) for letters in _MAKERS.split()])])
         case _HIGH.name:  # of letters A to Z
             usual = [(True, _bytes(range(0x04, 0x6C)))]
         case _LOW.name:
