@@ -97,26 +97,35 @@ class Bus:
         self._since = self.last_request_at = time.monotonic()
 
     async def keep_open(self, changed: Callable[[bool, str], None]) -> None:
-        """Open the port, and again whenever it is lost, for ever; tell `changed(up, why)` of each change."""
-        failures = 0
+        """Open the port, and again whenever it is lost, for ever; tell `changed(up, why)` of each change.
+
+        A gateway that hangs up after a quiet hour and takes the next call is no news to anybody.
+        """
+        is_up, failures = False, 0
         while True:
             try:
                 lost = await self.open()
             except TransportError as error:
-                if not failures:
+                if is_up or not failures:
                     changed(False, str(error))  # noqa: FBT003 - what a positional argument of a callback is
-                failures += 1
+                is_up, failures = False, failures + 1
                 await _pause(failures)
                 continue
             opened = time.monotonic()
-            changed(True, "")  # noqa: FBT003
+            if not is_up:
+                changed(True, "")  # noqa: FBT003
             try:
                 why = await asyncio.shield(lost)  # others look at it too: it must not be cancelled with this task
             finally:
                 self.close()
             self._count(reopened=1)
+            is_up = time.monotonic() - opened > STEADY_SECONDS
+            if is_up:
+                failures = 0
+                log.info("%s: %s; opening it again", self.port.name, why)
+                continue
             changed(False, f"{self.port.name}: {why}")  # noqa: FBT003
-            failures = 1 if time.monotonic() - opened > STEADY_SECONDS else failures + 1
+            failures += 1
             await _pause(failures)
 
     async def open(self) -> asyncio.Future[str]:

@@ -34,7 +34,7 @@ from mbusd.transport import TransportError
 
 log = logging.getLogger(__name__)
 
-LEASE_SECONDS = 3.0  # of quiet after which a client has given its selection up
+LEASE_SECONDS = 6.0  # of quiet after which a selection is given up; libmbus waits 4 s behind an E5 for a second one
 LONGEST_TURN_SECONDS = 60.0  # 32 telegrams at 2400 Bd; then the selection is lost, whatever the client does
 GAP_SECONDS = 0.5  # inside a frame: networks cut anywhere, but not for so long
 MOST_CLIENTS = 4

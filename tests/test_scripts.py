@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,10 +15,11 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parent.parent
 SCRIPTS = sorted(path for path in (ROOT / "scripts").iterdir() if path.is_file())
 LOCKS = ("requirements.lock", "requirements-demo.lock", "requirements-dev.lock")
+PYTHON = shlex.quote(sys.executable)
 TOOLS = ("cat", "cksum", "cut", "dirname", "env", "grep", "id", "mktemp", "rm", "sh", "tail")
 TOO_OLD = '#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.2\n'
-WITHOUT_VENV = f'#!/bin/sh\ncase $2 in *ensurepip*) exit 1 ;; esac\nexec {sys.executable} "$@"\n'
-IN_VENV = f'#!/bin/sh\ncase $2 in pip) ;; "import pip") exit ;; *) exec {sys.executable} "$@" ;; esac\n'
+WITHOUT_VENV = f'#!/bin/sh\ncase $2 in *ensurepip*) exit 1 ;; esac\nexec {PYTHON} "$@"\n'
+IN_VENV = f'#!/bin/sh\ncase $2 in pip) ;; "import pip") exit ;; *) exec {PYTHON} "$@" ;; esac\n'
 NETWORK = "#!/bin/sh\necho 'E: no network' >&2\nexit 100\n"
 
 

@@ -4,7 +4,7 @@ EN 13757-2 cl. 5.7 and -3 cl. 11. E5 alone is never believed: meters that answer
 a telegram, for two of them, one upon the other, may pass the checksum: whoever it names has to answer to that name.
 """
 
-from collections.abc import Container
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from mbusd.mbus.address import HIGHEST_PRIMARY, SELECTED, PrimaryAddress, SecondaryAddress
@@ -101,15 +101,25 @@ def probe_primary(number: int, tries: int = 1, *, resets: bool = True) -> Conver
             return _WITHOUT_DATA
     else:
         found = yield from _identified(number, tries, noisy_tries=2)
-    if isinstance(found, Meter) and found.address is not None:
-        return (yield from _confirmed(number, found, found.address))
-    return found
+    if not isinstance(found, Meter) or found.address is None:
+        return found
+    if isinstance((yield from _confirmed(found)), Meter):
+        return found
+    return (yield from _asked_again(number, found))
+
+
+def _nobody(_address: SecondaryAddress) -> bool:
+    return False
 
 
 def probe_secondary(
-    selection: Selection, tries: int = 1, *, known: Container[SecondaryAddress] = (), deselects: bool = False
+    selection: Selection,
+    tries: int = 1,
+    *,
+    is_known: Callable[[SecondaryAddress], bool] = _nobody,
+    deselects: bool = False,
 ) -> Conversation[Probe]:
-    """Who answers to a selection. A meter that is not `known` yet must answer to its full address as well.
+    """Who answers to a selection. A meter that is not known yet must answer to its full address as well.
 
     `deselects`: first take the selection from whoever has it, for meters that keep one that is not for them. The meter
     in the result may be one that was not asked for; comparing its address is the caller's business.
@@ -122,16 +132,9 @@ def probe_secondary(
     if not isinstance(reply, Ack):
         return Crowd((_bytes(reply),))
     found = yield from _identified(SELECTED, tries=2, noisy_tries=1)
-    if isinstance(found, Silent):
-        return _WITHOUT_DATA
-    if not isinstance(found, Meter) or found.address is None:
-        return found
-    if found.address == selection.mask or found.address in known:
-        return found
-    again = yield from _called(select(found.address), tries=2)
-    if isinstance(again, Ack):
-        return found
-    return Crowd((encode(found.telegram.frame), _bytes(again)))
+    if isinstance(found, Meter) and found.address is not None:
+        return found if found.address == selection.mask or is_known(found.address) else (yield from _confirmed(found))
+    return _WITHOUT_DATA if isinstance(found, Silent) else found
 
 
 def release() -> Conversation[None]:
@@ -185,18 +188,22 @@ def _understood(frame: LongFrame) -> Probe:
     return Meter(telegram, None if telegram.header is None else address_of(telegram.header))
 
 
-def _confirmed(number: int, found: Meter, address: SecondaryAddress) -> Conversation[Probe]:
-    """The meter, if it answers to its secondary address or, where it does not know selections, says its name twice."""
-    reply = yield from _called(select(address), tries=2)
-    if isinstance(reply, Ack):
+def _confirmed(found: Meter) -> Conversation[Probe]:
+    """The meter, if it answers to its own full address."""
+    if found.address is None:
         return found
+    reply = yield from _called(select(found.address), tries=2)
+    return found if isinstance(reply, Ack) else Crowd((encode(found.telegram.frame), _bytes(reply)))
+
+
+def _asked_again(number: int, found: Meter) -> Conversation[Probe]:
+    """A meter that does not know selections, if its next telegram bears the same name."""
     request = req_ud2(number, fcb=False)
-    for attempt in (1, 2):
-        reply = yield Request(request, attempt)
-        frame = data(reply, request)
-        again = None if frame is None else _understood(frame)
-        if isinstance(again, Meter) and again.address == address:
-            return Meter(found.telegram, address, is_selectable=False)
+    reply = yield from _called(request, tries=2)
+    frame = data(reply, request)
+    again = None if frame is None else _understood(frame)
+    if isinstance(again, Meter) and again.address == found.address:
+        return Meter(found.telegram, found.address, is_selectable=False)
     return Crowd((encode(found.telegram.frame), _bytes(reply)))
 
 

@@ -4,13 +4,13 @@ A mask that several meters answer is split by one of its free digits, until each
 digit is for split.py to say. The search asks for one probe after the other, so that other work fits in between.
 """
 
-from collections import Counter
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Generator, Iterator
+from dataclasses import dataclass
 
 from mbusd.mbus.address import SecondaryAddress
+from mbusd.mbus.findings import Findings, Unresolved, free, likeness, put
 from mbusd.mbus.probe import Crowd, Meter, Mute, Probe, Selection, Silent
-from mbusd.mbus.split import DIGITS, Population, best
+from mbusd.mbus.split import DIGITS, best
 from mbusd.mbus.twins import free_parts, tiers
 
 ANY = SecondaryAddress("F" * 16)
@@ -18,7 +18,6 @@ _DECIMAL = "0123456789"
 _ILLEGAL = "ABCDE"  # in BCD, but there are meters that have them; F would be a wildcard
 _GUESS = 6.0  # meters on a bus of which nothing is known
 _FEW = 2.2  # meters in a crowd of which nothing is known
-_DENSE = 2.0  # meters for each part of a crowd that is occupied
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +27,6 @@ class Step:
     selection: Selection
     tries: int = 1
     deselects: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Unresolved:
-    """Somebody answers here, but who cannot be told; `why` says as much as is known."""
-
-    selection: Selection
-    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +53,6 @@ class _Split:
 Steps = Generator[Step, Probe, None]
 
 
-@dataclass(slots=True)
 class Search:
     """One search and what it has found by now: look at it at any time, keep what is there when it is cut short.
 
@@ -70,51 +60,68 @@ class Search:
     `exhaustive`: also what breaks the rules of identifications, or shares one with two others: minutes more.
     """
 
-    mask: SecondaryAddress = ANY
-    known: frozenset[SecondaryAddress] = frozenset()
-    tries: int = 1
-    exhaustive: bool = False
-    found: dict[Selection, Meter] = field(default_factory=dict)
-    unresolved: list[Unresolved] = field(default_factory=list)
-    probes: int = 0
-    _population: Population = field(default_factory=Population)
-    _masks: dict[Selection, str] = field(default_factory=dict)  # behind which mask each meter was found
-    _splits: list[_Split] = field(default_factory=list)
-    _stuck: SecondaryAddress | None = None  # answers whoever is selected
+    def __init__(
+        self,
+        mask: SecondaryAddress = ANY,
+        known: Collection[SecondaryAddress] = (),
+        *,
+        tries: int = 1,
+        exhaustive: bool = False,
+    ) -> None:
+        self.mask = mask
+        self.probes = 0
+        self._known = frozenset(known)
+        self._findings = Findings([one for one in self._known if mask.matches(one)])
+        self._tries = tries
+        self._exhaustive = exhaustive
+        self._splits: list[_Split] = []
+        self._deselects = False  # somebody keeps a selection that is not for it
+        self._stuck: SecondaryAddress | None = None  # and cannot be brought to give it up
 
-    def __post_init__(self) -> None:
-        for address in self.known:
-            self._population.add(address.identification)
+    @property
+    def found(self) -> dict[Selection, Meter]:
+        """The meters found so far, and how each of them is selected."""
+        return self._findings.meters
+
+    @property
+    def unresolved(self) -> list[Unresolved]:
+        """Who answers, but could not be told apart."""
+        return self._findings.unresolved
 
     @property
     def left(self) -> int:
         """About how many probes are still to come."""
         return sum(split.values + 12 * split.crowds for split in self._splits)
 
+    def is_known(self, address: SecondaryAddress) -> bool:
+        """Whether this meter need not be asked to confirm its address."""
+        return address in self._known or Selection(address) in self.found
+
     def steps(self) -> Steps:
         """Yields what to probe, takes what came of it; ends when everything has been looked at."""
         root = self.mask.digits
-        probe = yield from self._ask(root, tries=max(2, self.tries))  # meters that sleep hear the first one
+        probe = yield from self._ask(root, tries=max(2, self._tries))  # meters that sleep hear the first one
         if isinstance(probe, Crowd | Mute):
-            yield from self._resolve(_Crowd(root, probe), max(_GUESS, len(self.known)))
-            if self.exhaustive:
-                yield from self._look_for_illegal(root, _free(root))
+            yield from self._resolve(_Crowd(root, probe), max(_GUESS, len(self._findings.expected(root))))
+            if self._exhaustive:
+                yield from self._look_for_illegal(root, free(root))
         yield from self._look_for_hidden()
-        for address in self.known:
-            if Selection(address) not in self.found and self.mask.matches(address):
-                yield from self._ask(address.digits, tries=2)
+        for address in self._findings.missing():
+            yield from self._ask(address.digits, tries=2)
 
     # -- one probe --------------------------------------------------------------------------------------------------
 
     def _ask(self, mask: str, tries: int = 0, fabrication: str | None = None) -> Generator[Step, Probe, Probe]:
         """Probe one mask and note what was found. A meter that drowns another, which is there too, is a crowd."""
         selection = Selection(SecondaryAddress(mask), fabrication)
-        probe = yield from self._probe(selection, tries or self.tries)
+        probe = yield from self._probe(selection, tries)
         if isinstance(probe, Meter) and not _is_meant(selection, probe):  # nobody asked for it
             self._note(probe, mask)
-            if self._stuck is None:
+            if self._deselects:
                 self._stuck = probe.address
-                probe = yield from self._probe(selection, tries or self.tries)
+            else:
+                self._deselects = True
+                probe = yield from self._probe(selection, tries)
         if not isinstance(probe, Meter):
             return probe
         if not _is_meant(selection, probe):
@@ -122,64 +129,53 @@ class Search:
         if probe.address is None:
             return Mute("sends data that do not name it", probe.telegram)
         self._note(probe, mask, fabrication)
-        alone = fabrication is not None or self._expected(mask) <= {probe.address}
-        return probe if alone else Crowd()
+        if fabrication is not None:
+            return probe
+        return probe if self._findings.expected(mask) <= {probe.address, self._stuck} else Crowd()
 
     def _probe(self, selection: Selection, tries: int) -> Generator[Step, Probe, Probe]:
         self.probes += 1
-        return (yield Step(selection, tries, deselects=self._stuck is not None))
+        return (yield Step(selection, tries or self._tries, self._deselects))
 
-    def _note(self, probe: Meter, mask: str, fabrication: str | None = None) -> None:
-        if probe.address is None:
-            return
-        selection = Selection(probe.address, fabrication)
-        self.found.setdefault(selection, probe)
-        self._masks.setdefault(selection, mask)
-        self._population.add(probe.address.identification)
-
-    def _expected(self, mask: str) -> set[SecondaryAddress]:
-        """Meters of which it is known that they answer to this mask."""
-        present = {*self.known, *(selection.mask for selection in self.found)} - {self._stuck}
-        return {address for address in present if _fits(mask, address)}
-
-    def _inside(self, mask: str) -> int:
-        """How many have been found behind this mask by now; what could not be told apart counts as several."""
-        unresolved = sum(2 for one in self.unresolved if _fits(mask, one.selection.mask))
-        return unresolved + sum(1 for selection in self.found if _fits(mask, selection.mask))
+    def _note(self, meter: Meter, mask: str, fabrication: str | None = None) -> None:
+        if meter.address is not None:
+            self._findings.note(Selection(meter.address, fabrication), meter, mask)
 
     # -- identifications --------------------------------------------------------------------------------------------
 
     def _resolve(self, crowd: _Crowd, meters: float) -> Steps:
         """Find all of about so many meters behind a mask."""
         mask = crowd.mask
-        if not _free(mask):
+        if not free(mask):
             yield from self._tell_apart(crowd)
             return
         split = _Split()
         self._splits.append(split)
-        position = best(self._population, _free(mask), meters)
+        position = best(self._findings.population, free(mask), meters)
         crowds = yield from self._look(crowd, position, split)
         sizes: list[int] = []
-        each = (meters - self._inside(mask)) / max(len(crowds), 1)
+        each = (meters - self._findings.count(mask)) / max(len(crowds), 1)
         for part in crowds:
             yield from self._resolve(part, max(_FEW, each))
             split.crowds -= 1
-            sizes.append(self._inside(part.mask))
+            sizes.append(self._findings.count(part.mask))
             each = sum(sizes) / len(sizes)
         self._splits.pop()
-        yield from self._doubt(mask, position)
-        if self._inside(mask) < crowd.least and self._stuck is None:
+        for selection in self._findings.doubtful(mask, position):
+            if self._findings.may_drown_another(selection):
+                yield from self._look_behind(selection, thoroughly=False)
+        if self._findings.count(mask) < crowd.least and self._stuck is None:
             yield from self._explain(crowd, position)
 
     def _look(self, crowd: _Crowd, position: int, split: _Split) -> Generator[Step, Probe, list[_Crowd]]:
         """Probe the ten parts of a crowd by one digit; gives those that are crowds themselves."""
         crowds: list[_Crowd] = []
-        ordered = self._population.in_order(position, _DECIMAL)
+        ordered = self._findings.population.in_order(position, _DECIMAL)
         for done, value in enumerate(ordered, 1):
             split.values, split.crowds = len(ordered) - done + 1, len(crowds)
-            part = _put(crowd.mask, position, value)
+            part = put(crowd.mask, position, value)
             probe: Probe
-            if len(self._expected(part)) > 1:
+            if len(self._findings.expected(part)) > 1:
                 probe = Crowd()
             elif done == len(ordered) and not crowds and self._must_be_last(crowd):
                 crowds.append(_Crowd(part, None))
@@ -193,34 +189,7 @@ class Search:
 
     def _must_be_last(self, crowd: _Crowd) -> bool:
         """All meters of a crowd are in the last of its parts if nobody was in any other."""
-        return isinstance(crowd.answer, Crowd) and self._stuck is None and self._inside(crowd.mask) == 0
-
-    def _doubt(self, mask: str, position: int) -> Steps:
-        """Look behind a lone meter where its neighbours are many."""
-        inside = [
-            (selection, selection.mask.digits[position]) for selection in self.found if _fits(mask, selection.mask)
-        ]
-        numbers = Counter(value for _, value in inside)
-        if len(inside) < _DENSE * len(numbers):
-            return
-        for selection, value in inside:
-            part = _put(mask, position, value)
-            if numbers[value] == 1 and self._masks[selection] == part and self._has_likes(selection.mask, part):
-                yield from self._look_behind(selection, thoroughly=False)
-
-    def _has_likes(self, address: SecondaryAddress, mask: str) -> bool:
-        """Whether there may be a meter behind this mask whose bits would not show upon those of this one.
-
-        May be: another meter of its kind has such digits where the mask leaves them free.
-        """
-        own = address.identification
-        kin = (one.mask.identification for one in self.found if one.mask.digits[DIGITS:] == address.digits[DIGITS:])
-        free = _free(mask)
-        return any(
-            any(other[at] != own[at] for at in free)
-            and all(int(other[at], 16) & int(own[at], 16) == int(own[at], 16) for at in free)
-            for other in kin
-        )
+        return isinstance(crowd.answer, Crowd) and self._stuck is None and self._findings.count(crowd.mask) == 0
 
     # -- what does not add up ---------------------------------------------------------------------------------------
 
@@ -229,27 +198,27 @@ class Search:
         probe = yield from self._ask(crowd.mask, tries=2)
         if not isinstance(probe, Crowd | Mute):
             return
-        for selection in [one for one in self.found if _fits(crowd.mask, one.mask)]:
+        for selection in self._findings.behind(crowd.mask):
             yield from self._look_behind(selection, thoroughly=True)
-        if self._inside(crowd.mask) >= crowd.least:
+        if self._findings.count(crowd.mask) >= crowd.least:
             return
         yield from self._look_for_illegal(crowd.mask, [position], crowd.least)
-        for part in (_put(crowd.mask, position, value) for value in _DECIMAL):
-            if self._inside(part) == 0:
+        for part in (put(crowd.mask, position, value) for value in _DECIMAL):
+            if self._findings.count(part) == 0:
                 yield from self._ask_and_resolve(part, tries=2)
-        if self._inside(crowd.mask) < crowd.least:
-            others = [one for one in _free(crowd.mask) if one != position]
+        if self._findings.count(crowd.mask) < crowd.least:
+            others = [one for one in free(crowd.mask) if one != position]
             yield from self._look_for_illegal(crowd.mask, others, crowd.least)
-        if self._inside(crowd.mask) < crowd.least:
+        if self._findings.count(crowd.mask) < crowd.least:
             why = probe.why if isinstance(probe, Mute) else "several meters answer, or one that cannot be understood"
-            self.unresolved.append(Unresolved(Selection(SecondaryAddress(crowd.mask)), why))
+            self._findings.give_up(crowd.mask, why)
 
     def _look_for_illegal(self, mask: str, positions: list[int], enough: int | None = None) -> Steps:
         """Identifications with A to E at one of these positions, until there are enough."""
         for position in positions:
             for value in _ILLEGAL:
-                yield from self._ask_and_resolve(_put(mask, position, value))
-            if enough is not None and self._inside(mask) >= enough:
+                yield from self._ask_and_resolve(put(mask, position, value))
+            if enough is not None and self._findings.count(mask) >= enough:
                 return
 
     def _ask_and_resolve(self, mask: str, tries: int = 0) -> Steps:
@@ -258,7 +227,7 @@ class Search:
             yield from self._resolve(_Crowd(mask, probe), _FEW)
 
     def _look_for_hidden(self) -> Steps:
-        """Look behind every meter that sends the same as another: a batch that is new from the factory."""
+        """Look behind the only meter there is, and behind all where they are new from the factory."""
         done: set[Selection] = set()
         while todo := [selection for selection in self.found if selection not in done and self._may_hide(selection)]:
             done.update(todo)
@@ -268,9 +237,7 @@ class Search:
     def _may_hide(self, selection: Selection) -> bool:
         if selection.fabrication is not None or selection.mask == self._stuck:
             return False
-        own = _likeness(self.found[selection])
-        alike = sum(1 for meter in self.found.values() if _likeness(meter) == own)
-        return alike > 1 or self._masks[selection] == self.mask.digits
+        return self._findings.are_new() or self._findings.mask_of(selection) == self.mask.digits
 
     def _look_behind(self, selection: Selection, *, thoroughly: bool) -> Steps:
         """Make sure that no other meter hides behind this one.
@@ -279,11 +246,11 @@ class Search:
         the fewest bits. Alone it sends something else; or the same, where all are new: then having been read alone
         puts it one access number ahead, and the others are heard.
         """
-        first, mask = self.found[selection], self._masks[selection]
-        if not _free(mask):
+        first, mask = self.found[selection], self._findings.mask_of(selection)
+        if not free(mask):
             return
         alone = yield from self._ask(selection.mask.digits)
-        if not isinstance(alone, Meter) or (_likeness(alone) == _likeness(first) and not thoroughly):
+        if not isinstance(alone, Meter) or (likeness(alone) == likeness(first) and not thoroughly):
             return
         probe = yield from self._ask(mask)
         if isinstance(probe, Crowd) or (isinstance(probe, Meter) and not _counts_on(first, alone, probe)):
@@ -294,37 +261,36 @@ class Search:
     def _tell_apart(self, twins: _Crowd) -> Steps:
         """Meters with the same identification, by medium, manufacturer and version."""
         mask = twins.mask
-        selection = Selection(SecondaryAddress(mask))
         if isinstance(twins.answer, Mute):
-            self._take_nameless(selection, twins.answer)
+            self._take_nameless(mask, twins.answer)
             return
         if self._stuck is not None:
-            self.unresolved.append(Unresolved(selection, f"{self._stuck} answers as well, whoever is selected"))
+            self._findings.give_up(mask, f"{self._stuck} answers as well, whoever is selected")
             return
         alike = [*(one.mask.digits for one in self.found), *_headers(twins, mask)]
         for part in free_parts(mask):
             for is_due, values in tiers(part, alike):
-                if not is_due and not self.exhaustive and self._inside(mask) > 1:
+                if not is_due and not self._exhaustive and self._findings.count(mask) > 1:
                     break
                 for value in values:
                     found = part.put(mask, value)
                     probe = yield from self._ask(found)
                     if isinstance(probe, Crowd | Mute):
                         yield from self._tell_apart(_Crowd(found, probe))
-            if self._inside(mask) > 1:
+            if self._findings.count(mask) > 1:
                 return
             probe = yield from self._ask(mask, tries=2)
             if not isinstance(probe, Crowd):
                 return
         yield from self._tell_apart_by_fabrication(mask)
 
-    def _take_nameless(self, selection: Selection, answer: Mute) -> None:
+    def _take_nameless(self, mask: str, answer: Mute) -> None:
         """A meter that says nothing, or not who it is: the mask that it answers to is its name."""
         if answer.telegram is None:
-            self.unresolved.append(Unresolved(selection, answer.why))
+            self._findings.give_up(mask, answer.why)
         else:
-            self.found.setdefault(selection, Meter(answer.telegram, selection.mask))
-            self._masks.setdefault(selection, selection.mask.digits)
+            address = SecondaryAddress(mask)
+            self._findings.note(Selection(address), Meter(answer.telegram, address), mask)
 
     def _tell_apart_by_fabrication(self, mask: str) -> Steps:
         """The same eight bytes twice: some meters know the enhanced selection by fabrication number."""
@@ -334,12 +300,12 @@ class Search:
             yield from self._split_fabrication(mask, "F" * DIGITS, DIGITS - 1)
         if len(self.found) < before + 2:
             why = "several meters have this same secondary address: give one of them another identification"
-            self.unresolved.append(Unresolved(Selection(SecondaryAddress(mask)), why))
+            self._findings.give_up(mask, why)
 
     def _split_fabrication(self, mask: str, fabrication: str, position: int) -> Steps:
         crowds: list[str] = []
         for value in _DECIMAL:
-            part = _put(fabrication, position, value)
+            part = put(fabrication, position, value)
             probe = yield from self._ask(mask, fabrication=part)
             if isinstance(probe, Crowd):
                 crowds.append(part)
@@ -351,29 +317,6 @@ class Search:
 
 def _is_meant(selection: Selection, meter: Meter) -> bool:
     return meter.address is None or selection.mask.matches(meter.address)
-
-
-def _fits(mask: str, address: SecondaryAddress) -> bool:
-    """Whether a meter with this address answers to the mask."""
-    digits = address.digits
-    if any(wanted not in ("F", own) and own != "F" for wanted, own in zip(mask[:DIGITS], digits, strict=False)):
-        return False
-    return mask.endswith("F" * DIGITS) or SecondaryAddress(mask).matches(address)
-
-
-def _free(mask: str) -> list[int]:
-    return [position for position in range(DIGITS) if mask[position] == "F"]
-
-
-def _put(mask: str, position: int, value: str) -> str:
-    return mask[:position] + value + mask[position + 1 :]
-
-
-def _likeness(meter: Meter) -> bytes:
-    """A telegram without what is the meter's own: its identification wherever it stands, and the access number."""
-    data = meter.telegram.frame.data
-    own = data[:4]
-    return data[4:8] + data[9:].replace(own, b"")
 
 
 def _counts_on(first: Meter, second: Meter, third: Meter) -> bool:

@@ -1,0 +1,120 @@
+"""What a search has found so far, and what follows from it: who must answer to a mask, who may hide behind whom.
+
+Masks are the 16 digits of a secondary address with wildcards, as texts.
+"""
+
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from mbusd.mbus.address import SecondaryAddress
+from mbusd.mbus.probe import Meter, Selection
+from mbusd.mbus.split import DIGITS, Population
+
+_DENSE = 2.0  # meters for each part of a crowd that is occupied
+
+
+@dataclass(frozen=True, slots=True)
+class Unresolved:
+    """Somebody answers here, but who cannot be told; `why` says as much as is known."""
+
+    selection: Selection
+    why: str
+
+
+class Findings:
+    """Meters, where they were found, and what could not be told apart. `known` are there for certain."""
+
+    def __init__(self, known: Collection[SecondaryAddress] = ()) -> None:
+        self.meters: dict[Selection, Meter] = {}
+        self.unresolved: list[Unresolved] = []
+        self.population = Population()
+        self._masks: dict[Selection, str] = {}
+        self._known = frozenset(known)
+        for address in self._known:
+            self.population.add(address.identification)
+
+    def note(self, selection: Selection, meter: Meter, mask: str) -> None:
+        """One meter that answered to this mask."""
+        self.meters.setdefault(selection, meter)
+        if free(mask) or selection not in self._masks:
+            self._masks[selection] = mask
+        self.population.add(selection.mask.identification)
+
+    def give_up(self, mask: str, why: str) -> None:
+        """Whoever is behind this mask cannot be told apart."""
+        self.unresolved.append(Unresolved(Selection(SecondaryAddress(mask)), why))
+
+    def mask_of(self, selection: Selection) -> str:
+        """Behind which mask this meter was alone."""
+        return self._masks[selection]
+
+    def expected(self, mask: str) -> set[SecondaryAddress]:
+        """Meters of which it is known that they answer to this mask."""
+        present = {*self._known, *(selection.mask for selection in self.meters)}
+        return {address for address in present if fits(mask, address)}
+
+    def behind(self, mask: str) -> list[Selection]:
+        """Who has been found behind this mask."""
+        return [selection for selection in self.meters if fits(mask, selection.mask)]
+
+    def count(self, mask: str) -> int:
+        """How many have been found behind this mask; what could not be told apart counts as several."""
+        return len(self.behind(mask)) + sum(2 for one in self.unresolved if fits(mask, one.selection.mask))
+
+    def missing(self) -> list[SecondaryAddress]:
+        """Who is known to be there, but was not found."""
+        return sorted((one for one in self._known if Selection(one) not in self.meters), key=str)
+
+    def are_new(self) -> bool:
+        """Two meters send the very same, except for who they are: they have just come from the factory."""
+        likenesses = [likeness(meter) for meter in self.meters.values()]
+        return len(set(likenesses)) < len(likenesses)
+
+    def doubtful(self, mask: str, position: int) -> list[Selection]:
+        """Who seems to be alone in its part of a mask split by this digit, while the others there are many."""
+        inside = self.behind(mask)
+        numbers = Counter(selection.mask.digits[position] for selection in inside)
+        if len(inside) < _DENSE * len(numbers):
+            return []
+        lone = [one for one in inside if numbers[one.mask.digits[position]] == 1]
+        return [one for one in lone if self._masks[one] == put(mask, position, one.mask.digits[position])]
+
+    def may_drown_another(self, selection: Selection) -> bool:
+        """Whether a meter may be there, behind the same mask, whose telegram would not show upon this one's.
+
+        Only zeros show. So it must have all bits of this one's number, and more: and it may be there if another meter
+        of its kind has such digits where the mask leaves them free.
+        """
+        digits = selection.mask.digits
+        places = free(self._masks[selection])
+        kin = (one.mask.digits for one in self.meters if one.mask.digits[DIGITS:] == digits[DIGITS:])
+        return any(
+            any(other[place] != digits[place] for place in places)
+            and all(int(other[place], 16) & int(digits[place], 16) == int(digits[place], 16) for place in places)
+            for other in kin
+        )
+
+
+def fits(mask: str, address: SecondaryAddress) -> bool:
+    """Whether a meter with this address answers to the mask."""
+    digits = zip(mask[:DIGITS], address.digits, strict=False)
+    if any(wanted not in ("F", own) and own != "F" for wanted, own in digits):
+        return False
+    return mask.endswith("F" * DIGITS) or SecondaryAddress(mask).matches(address)
+
+
+def free(mask: str) -> list[int]:
+    """The positions of wildcards in the identification."""
+    return [position for position in range(DIGITS) if mask[position] == "F"]
+
+
+def put(mask: str, position: int, value: str) -> str:
+    """The mask with another digit at this position."""
+    return mask[:position] + value + mask[position + 1 :]
+
+
+def likeness(meter: Meter) -> bytes:
+    """A telegram without what is the meter's own: its identification wherever it stands, and the access number."""
+    data = meter.telegram.frame.data
+    return data[4:8] + data[9:].replace(data[:4], b"")
