@@ -10,9 +10,11 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Literal, TypeVar
+from typing import Protocol as TypingProtocol
 
 from mbusd.mbus.frames import LONGEST, SND_NKE, Ack, FrameReader, Noise, encode
 from mbusd.mbus.link import Conversation, Reply, Request, Silence
@@ -32,6 +34,12 @@ WAKE = 0x55
 MOST_BYTES = 4 * LONGEST  # of one exchange: more is no bus, but something that talks without end
 Opener = Callable[[Port, ProtocolFactory], Awaitable[asyncio.Transport]]
 Echo = Literal["auto", "on", "off"]
+
+
+class Run(TypingProtocol):
+    """Carries on a conversation and gives its result."""
+
+    def __call__(self, conversation: Conversation[T], /) -> Awaitable[T]: ...
 
 
 class BusProtocol(asyncio.Protocol):
@@ -136,6 +144,7 @@ class Bus:
         self._is_settled = False
         self._take_rate(self.port.baudrate)
         protocol.last_byte_at = time.monotonic()
+        self._open_until = protocol.last_byte_at + self.port.warm_up_seconds
         return protocol.lost
 
     def close(self) -> None:
@@ -150,21 +159,30 @@ class Bus:
         Raises what the conversation raises, and TransportError when the port is not open or is lost.
         """
         async with self._turn:
-            started = time.monotonic()
-            try:
-                request = next(conversation)
-                while True:
-                    reply = await self._ask(request)
-                    request = conversation.send(reply)
-            except StopIteration as end:
-                result: T = end.value
-                return result
-            except BaseException:
-                self._is_settled = False  # whatever came last was no good end
-                raise
-            finally:
-                conversation.close()
-                self._busy += time.monotonic() - started
+            return await self._carry_on(conversation)
+
+    @asynccontextmanager
+    async def reserve(self) -> AsyncIterator[Run]:
+        """The wire for several conversations that nobody may come between; the same errors as `run`."""
+        async with self._turn:
+            yield self._carry_on
+
+    async def _carry_on(self, conversation: Conversation[T]) -> T:
+        started = time.monotonic()
+        try:
+            request = next(conversation)
+            while True:
+                reply = await self._ask(request)
+                request = conversation.send(reply)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        except BaseException:
+            self._is_settled = False  # whatever came last was no good end
+            raise
+        finally:
+            conversation.close()
+            self._busy += time.monotonic() - started
 
     def statistics(self) -> BusStatistics:
         """Counts since the start; utilisation since the last call."""
@@ -175,7 +193,7 @@ class Bus:
 
     async def _ask(self, request: Request) -> Reply:
         protocol = self._connected()
-        self._tune(request.manner.baudrate or self.port.baudrate)
+        await self._tune(request.manner.baudrate or self.port.baudrate)
         settled = self._is_settled and request.attempt == 1
         await self._wait_for_silence(protocol, request.manner.pause, settled=settled)
         self._is_settled = False  # until the exchange has ended well
@@ -207,11 +225,11 @@ class Bus:
         await asyncio.sleep(self.timing.wire(manner.wake.count) + manner.wake.pause)
         self._connected().take()
 
-    def _tune(self, baudrate: int) -> None:
+    async def _tune(self, baudrate: int) -> None:
         """Give the port the rate of the meter that is to be asked. Raises TransportError where it cannot be changed."""
         if baudrate == self.baudrate or self._transport is None:
             return
-        set_baudrate(self.port, self._transport, baudrate)
+        await set_baudrate(self.port, self._transport, baudrate)
         self._is_settled = False
         self._take_rate(baudrate)
 

@@ -62,7 +62,8 @@ class Poller:
     @classmethod
     def of(cls, settings: BusSettings, emit: Emit) -> "Poller":
         """A poller with a bus of its own."""
-        bus = Bus(Port(settings.port, settings.baudrate), settings.timeout, echo=settings.echo)
+        port = Port(settings.port, settings.baudrate, settings.dtr, settings.rts)
+        bus = Bus(port, settings.timeout, echo=settings.echo)
         return cls(settings, bus, emit)
 
     @property

@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from mbusd.mbus.address import Address, PrimaryAddress, parse_address
-from mbusd.transport import check_port
+from mbusd.transport import check_port, host_and_port
 
 BAUDRATES = (300, 600, 1200, 2400, 4800, 9600, 19200, 38400)
 RESERVED_NAMES = ("bridge", "bus")  # topics of the daemon's own
@@ -101,6 +101,11 @@ def _host(value: str) -> str:
 def _baudrate(value: int) -> int:
     if value not in BAUDRATES:
         raise ValueError(f"{value} is no rate of the M-Bus: {', '.join(map(str, BAUDRATES))} are")
+    return value
+
+
+def _listen(value: str) -> str:
+    host_and_port(value)
     return value
 
 
@@ -267,13 +272,21 @@ class MeterSettings(_Section):
 class BusSettings(_Section):
     name: Name
     port: Annotated[str, AfterValidator(check_port)]
-    """/dev/serial/by-id/usb-… or tcp://HOST:PORT of a transparent converter."""
+    """/dev/serial/by-id/usb-… or tcp://HOST:PORT of a transparent converter, rfc2217://HOST:PORT of a serial server."""
     baudrate: Annotated[int, AfterValidator(_baudrate)] = 2400
     """Of the wire; with tcp:// it only computes the time-outs."""
     timeout: Duration | None = None
     """From the end of a request to the latest begin of the answer; default: the standard's 330 bits + 50 ms."""
     echo: Literal["auto", "on", "off"] = "auto"
     """Whether the converter sends each request back; in auto an echo is noticed and dropped."""
+    dtr: bool = True
+    """Level of DTR on serial ports; some converters feed from it."""
+    rts: bool = True
+    """Level of RTS on serial ports."""
+    serve: Annotated[str, AfterValidator(_listen)] | None = None
+    """tcp://HOST:PORT where other programs reach this bus as through a transparent converter, between the polls."""
+    serve_writes: bool = False
+    """Let those programs send what changes meters."""
     interval: Interval = 3600.0
     """Default for its meters. Battery meters pay for every read-out."""
     meters: tuple[MeterSettings, ...] = ()

@@ -1,4 +1,4 @@
-"""Opens the port of a level converter: a serial device with 8E1, or a TCP socket to a transparent converter.
+"""Opens the port of a level converter: a serial device with 8E1, one at an RFC 2217 server, or a transparent TCP one.
 
 The only file that knows pyserial-asyncio. A new transport is one function here and one entry in `_OPENERS`.
 """
@@ -12,13 +12,19 @@ import stat
 import termios
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import urlsplit
 
 import serial
 import serial_asyncio
 
+from mbusd import rfc2217
+from mbusd.rfc2217 import RemoteSerial, Rfc2217Error
+
 PTY_MAJORS = range(136, 144)  # Linux: the slave sides of pseudo terminals
 CONNECT_SECONDS = 10.0
+
+_FORMS = "/dev/… for a serial device, tcp://HOST:PORT or rfc2217://HOST:PORT for one in the network"
 
 ProtocolFactory = Callable[[], asyncio.Protocol]
 
@@ -38,6 +44,8 @@ class Port:
 
     name: str
     baudrate: int = 2400
+    dtr: bool = True  # some converters feed from these lines, some switch by them
+    rts: bool = True
 
     @property
     def scheme(self) -> str:
@@ -47,18 +55,23 @@ class Port:
     @property
     def slack_seconds(self) -> float:
         """What the way to the converter may add to an answer: USB latency timers, gateways that collect bytes."""
-        return 0.4 if self.scheme == "tcp" else 0.1
+        return 0.1 if self.scheme == "serial" else 0.4
+
+    @property
+    def warm_up_seconds(self) -> float:
+        """Between opening and the first request: converters that feed from DTR or RTS start, and meters with them."""
+        return 1.0 if self.scheme == "serial" and not _is_pty(self.name) else 0.0
 
 
 def check_port(name: str) -> str:
     """The name, if it can be the name of a port. Raises ValueError saying what can."""
     port = Port(name)
     if port.scheme not in _OPENERS:
-        raise ValueError(f"'{name}': {port.scheme}:// is not known; use /dev/… for a serial device or tcp://HOST:PORT")
-    if port.scheme == "tcp":
-        _host_and_port(name)
+        raise ValueError(f"'{name}': {port.scheme}:// is not known; use {_FORMS}")
+    if port.scheme != "serial":
+        host_and_port(name)
     if not name or name.isspace():
-        raise ValueError("a port is /dev/… for a serial device or tcp://HOST:PORT")
+        raise ValueError(f"a port is {_FORMS}")
     return name
 
 
@@ -68,15 +81,17 @@ async def open_port(port: Port, protocol: ProtocolFactory) -> asyncio.Transport:
     return await _OPENERS[port.scheme](port, protocol)
 
 
-def set_baudrate(port: Port, transport: asyncio.Transport, baudrate: int) -> None:
+async def set_baudrate(port: Port, transport: asyncio.Transport, baudrate: int) -> None:
     """Another rate on an open port, for meters that have their own. Raises TransportError where that is impossible."""
-    if isinstance(transport, serial_asyncio.SerialTransport):
-        try:
+    try:
+        if isinstance(transport, RemoteSerial):
+            await transport.set_baudrate(baudrate)
+        elif isinstance(transport, serial_asyncio.SerialTransport):
             transport.serial.baudrate = baudrate
-        except (serial.SerialException, OSError, ValueError) as error:
-            raise TransportError(port.name, f"cannot change to {baudrate} Bd: {error}") from error
-        return
-    raise TransportError(port.name, f"a transparent converter keeps its rate: {baudrate} Bd cannot be had here")
+        else:
+            raise TransportError(port.name, f"a transparent converter keeps its rate: no {baudrate} Bd here")
+    except (serial.SerialException, Rfc2217Error, OSError, ValueError) as error:
+        raise TransportError(port.name, f"cannot change to {baudrate} Bd: {error}") from error
 
 
 async def _open_serial(port: Port, protocol: ProtocolFactory) -> asyncio.Transport:
@@ -93,10 +108,13 @@ async def _open_serial(port: Port, protocol: ProtocolFactory) -> asyncio.Transpo
 def _open_device(port: Port) -> serial.Serial:
     """8E1, exclusively. A pseudo terminal has no parity and refuses 8E1 with EINVAL: it is taken as it is."""
     parity = serial.PARITY_NONE if _is_pty(port.name) else serial.PARITY_EVEN
+    device = serial.Serial(baudrate=port.baudrate, parity=parity, exclusive=True)
+    device.dtr, device.rts, device.port = port.dtr, port.rts, port.name
     try:
-        return serial.Serial(port.name, port.baudrate, parity=parity, exclusive=True)
+        device.open()
     except termios.error as error:
         raise OSError(*error.args) from error
+    return device
 
 
 def _is_pty(name: str) -> bool:
@@ -123,7 +141,7 @@ def _serial_trouble(port: Port, error: Exception) -> str:
 
 
 async def _open_tcp(port: Port, protocol: ProtocolFactory) -> asyncio.Transport:
-    host, number = _host_and_port(port.name)
+    host, number = host_and_port(port.name)
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             transport, _ = await asyncio.get_running_loop().create_connection(protocol, host, number)
@@ -133,6 +151,14 @@ async def _open_tcp(port: Port, protocol: ProtocolFactory) -> asyncio.Transport:
     except (OSError, UnicodeError) as error:
         raise TransportError(port.name, _tcp_trouble(error)) from error
     return transport
+
+
+async def _open_rfc2217(port: Port, protocol: ProtocolFactory) -> asyncio.Transport:
+    try:
+        connect = partial(_open_tcp, port)
+        return await rfc2217.opened(connect, port.baudrate, protocol, dtr=port.dtr, rts=port.rts)
+    except Rfc2217Error as error:
+        raise TransportError(port.name, str(error)) from error
 
 
 def _tune(wire: socket.socket) -> None:
@@ -155,18 +181,21 @@ def _tcp_trouble(error: OSError | UnicodeError) -> str:
             return error.strerror or str(error)
 
 
-def _host_and_port(name: str) -> tuple[str, int]:
+def host_and_port(name: str) -> tuple[str, int]:
+    """The two parts of `scheme://HOST:PORT`. Raises ValueError."""
     try:
         parts = urlsplit(name)
         host, number = parts.hostname, parts.port
     except ValueError:
         host, number = None, None
     if not host or not number or parts.path not in ("", "/"):
-        raise ValueError(f"'{name}' is not tcp://HOST:PORT (an IPv6 address in brackets: tcp://[::1]:10001)")
+        scheme = Port(name).scheme
+        raise ValueError(f"'{name}' is not {scheme}://HOST:PORT (an IPv6 address in brackets: {scheme}://[::1]:10001)")
     return host, number
 
 
 _OPENERS: dict[str, Callable[[Port, ProtocolFactory], Awaitable[asyncio.Transport]]] = {
     "serial": _open_serial,
     "tcp": _open_tcp,
+    "rfc2217": _open_rfc2217,
 }

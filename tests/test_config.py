@@ -268,6 +268,9 @@ def test_the_public_settings_show_no_secret(tmp_path: Path) -> None:
         "port": "/dev/ttyUSB0",
         "baudrate": 2400,
         "echo": "auto",
+        "dtr": True,
+        "rts": True,
+        "serve_writes": False,
         "interval": 3600,
         "meters": [],
     }

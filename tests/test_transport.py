@@ -163,13 +163,13 @@ def test_names_of_ports(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", " "])
 def test_no_name(name: str) -> None:
-    with pytest.raises(ValueError, match="a port is /dev/… for a serial device or tcp://HOST:PORT"):
+    with pytest.raises(ValueError, match="a port is /dev/… for a serial device, tcp://HOST:PORT"):
         check_port(name)
 
 
 @pytest.mark.parametrize("name", ["udp://gateway:1", "socket://gateway:1", "://gateway:1", "http://gateway"])
 def test_a_transport_that_nobody_knows(name: str) -> None:
-    with pytest.raises(ValueError, match="is not known; use /dev/… for a serial device or tcp://HOST:PORT"):
+    with pytest.raises(ValueError, match="is not known; use /dev/… for a serial device, tcp://HOST:PORT"):
         check_port(name)
 
 

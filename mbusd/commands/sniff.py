@@ -9,11 +9,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
-from mbusd.bus import Timing
 from mbusd.commands.overheard import Teller, summary
 from mbusd.mbus.diagnosis import Observations, diagnose
 from mbusd.mbus.pairing import Direction
 from mbusd.mbus.tap import Pace, Tap
+from mbusd.timing import Timing
 from mbusd.transport import Port, TransportError, open_port
 
 TICK_SECONDS = 0.1  # how often a quiet bus is looked at
@@ -103,7 +103,7 @@ def _failed(error: TransportError) -> int:
 def _pace(ports: Sequence[Port]) -> Pace:
     """The times of the slower adapter; a late answer still belongs to its request until the next one comes."""
     slower = max(ports, key=lambda port: port.slack_seconds)
-    timing = Timing.of(slower)
+    timing = Timing.of(slower.baudrate, slower.slack_seconds)
     window = max(timing.window + timing.slack, PATIENCE_SECONDS)
     return Pace(timing.wire(1), window, timing.gap, timing.slack / 2 if len(ports) > 1 else 0.0)
 

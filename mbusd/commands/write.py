@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from mbusd import exact_json
-from mbusd.bus import Bus, Opener, Timing
+from mbusd.bus import Bus, Opener
 from mbusd.mbus import writing
 from mbusd.mbus.address import Address, SecondaryAddress
 from mbusd.mbus.aiming import LoneMeter, Target
@@ -95,7 +95,7 @@ async def run_set_clock(question: SetClock, *, as_json: bool, opener: Opener = o
     clock, summer_time = local_clock(question.time, standard_time=question.standard_time)
     if writing.is_near_the_hour(clock()):
         _complain(question.line, "it is near the full hour, when meters store: better some minutes later")
-    ahead = timedelta(seconds=Timing.of(Port(question.line.port, question.line.baudrate)).wire(LONGEST_COMMAND))
+    ahead = timedelta(seconds=11 * LONGEST_COMMAND / question.line.baudrate)
     write = writing.set_clock(
         question.address, clock, summer_time=summer_time, ahead=ahead, attempts=question.line.attempts
     )

@@ -7,7 +7,7 @@ a telegram, for two of them, one upon the other, may pass the checksum: whoever 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mbusd.mbus.address import HIGHEST_PRIMARY, SELECTED, PrimaryAddress, SecondaryAddress
+from mbusd.mbus.address import BROADCAST, HIGHEST_PRIMARY, SELECTED, PrimaryAddress, SecondaryAddress
 from mbusd.mbus.errors import DecodeError
 from mbusd.mbus.frames import Ack, LongFrame, Noise, ShortFrame, encode
 from mbusd.mbus.link import Conversation, Reply, Request, Silence, data
@@ -135,6 +135,11 @@ def probe_secondary(
     if isinstance(found, Meter) and found.address is not None:
         return found if found.address == selection.mask or is_known(found.address) else (yield from _confirmed(found))
     return _WITHOUT_DATA if isinstance(found, Silent) else found
+
+
+def wake() -> Conversation[None]:
+    """SND_NKE to all, which nobody answers: link states are as after the start, and who sleeps has heard something."""
+    yield Request(snd_nke(BROADCAST), is_answered=False)
 
 
 def release() -> Conversation[None]:
