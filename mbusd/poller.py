@@ -31,7 +31,8 @@ from mbusd.model import (
 )
 from mbusd.normalise import reading
 from mbusd.settings import BusSettings
-from mbusd.transport import Port, TransportError
+from mbusd.shared_bus import SharedBus
+from mbusd.transport import Port, TransportError, host_and_port
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,12 @@ class Poller:
         self._read_outs = 0
         self._failures = 0
         self._beat = time.monotonic()
+        self._shared: SharedBus | None = None
+        if settings.serve is not None:
+            listen = host_and_port(settings.serve)
+            self._shared = SharedBus(
+                bus.reserve, listen, allow_writes=settings.serve_writes, used=lambda _: self._forget_links()
+            )
         phases = phases or random.Random()  # noqa: S311 - no secret, only not in step
         now = time.monotonic()
         self._meters = [Meter.of(meter, settings, now, phases.random()) for meter in settings.meters]
@@ -84,6 +91,8 @@ class Poller:
                 group.create_task(self._bus.keep_open(self._bus_changed), name=f"{self.name}: port")
                 group.create_task(self._poll(), name=f"{self.name}: poll")
                 group.create_task(self._report(), name=f"{self.name}: statistics")
+                if self._shared is not None:
+                    group.create_task(self._shared.serve(), name=f"{self.name}: shared")
         finally:
             for meter in self._meters:
                 self._answer(meter, Outcome(error="mbusd stops", failed={meter.label: "mbusd stops"}))
@@ -227,10 +236,15 @@ class Poller:
         self._down = None if up else why
         log.log(logging.INFO if up else logging.WARNING, "bus %s: %s", self.name, "open" if up else f"away: {why}")
         self._emit(BusChanged(self.name, up, why))
+        self._forget_links()
         for meter in self._meters:
-            meter.link = meter.link.forgotten()
             self._tell(meter)
         self._wake.set()
+
+    def _forget_links(self) -> None:
+        """Somebody else may have spoken to the meters, or they had no power: nobody knows their FCB memory."""
+        for meter in self._meters:
+            meter.link = meter.link.forgotten()
 
     async def _report(self) -> None:
         while True:

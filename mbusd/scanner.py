@@ -85,6 +85,15 @@ class Survey:
     probes: int = 0
     is_complete: bool = False
 
+    def remarks(self) -> list[str]:
+        """What a person should know besides the meters; of each crowded address, who is known to be there."""
+        remarks = list(self.problems)
+        for number in self.crowded:
+            there = [str(one.address) for one in self.findings if one.primary == number and one.address]
+            names = f": {', '.join(there)}" if there else "; a search by secondary addresses may tell them apart"
+            remarks.append(f"address {number}: several meters answer{names}")
+        return remarks
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -112,7 +121,6 @@ class Scanner:
             await self._look_at_primary_addresses()
         if self._plan.mask is not None:
             await self._search(self._plan.mask)
-        self._sum_up()
         self.survey.is_complete = True
         return self.survey
 
@@ -177,13 +185,6 @@ class Scanner:
                 return None
         self.survey.findings.append(finding)
         return finding
-
-    def _sum_up(self) -> None:
-        """Say of each crowded address who is known to be there."""
-        for number in self.survey.crowded:
-            there = [str(one.address) for one in self.survey.findings if one.primary == number and one.address]
-            names = f": {', '.join(there)}" if there else "; a search by secondary addresses may tell them apart"
-            self.survey.problems.append(f"address {number}: several meters answer{names}")
 
     def _report(self, probed: str, left: int, found: Finding | None) -> None:
         self._tell(Progress(probed, self.survey.probes, left, found))

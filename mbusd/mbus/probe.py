@@ -7,7 +7,7 @@ a telegram, for two of them, one upon the other, may pass the checksum: whoever 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mbusd.mbus.address import BROADCAST, HIGHEST_PRIMARY, SELECTED, PrimaryAddress, SecondaryAddress
+from mbusd.mbus.address import BROADCAST, HIGHEST_PRIMARY, SELECTED, TEST, PrimaryAddress, SecondaryAddress
 from mbusd.mbus.errors import DecodeError
 from mbusd.mbus.frames import Ack, LongFrame, Noise, ShortFrame, encode
 from mbusd.mbus.link import Conversation, Reply, Request, Silence, data
@@ -140,6 +140,18 @@ def probe_secondary(
 def wake() -> Conversation[None]:
     """SND_NKE to all, which nobody answers: link states are as after the start, and who sleeps has heard something."""
     yield Request(snd_nke(BROADCAST), is_answered=False)
+
+
+def anybody() -> Conversation[bool]:
+    """Whether anybody at all answers at this rate: to the test address, to a selection of all; understood or not."""
+    reply = yield Request(snd_nke(TEST))
+    if not isinstance(reply, Silence):
+        return True
+    reply = yield from _called(select(SecondaryAddress("F" * 16)), tries=2)
+    if isinstance(reply, Silence):
+        return False
+    yield from release()
+    return True
 
 
 def release() -> Conversation[None]:
