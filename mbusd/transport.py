@@ -132,6 +132,8 @@ def _serial_trouble(port: Port, error: Exception) -> str:
             return "there is no such device; is the converter plugged in? (ls -l /dev/serial/by-id)"
         case errno.EACCES:
             return "permission denied; the user must be in the group of the device (usually dialout)"
+        case errno.EPERM:
+            return "not permitted; systemd's DeviceAllow or the container's devices must name it"
         case errno.EBUSY | errno.EAGAIN:
             return "another program has this port open"
         case errno.EINVAL:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shlex
 import signal
 import socket
 import subprocess
@@ -146,7 +147,7 @@ def test_a_reader_that_leaves_is_no_trouble() -> None:
     lines = f"{GOOD}\n" * 3000
     for words in ("decode --json", "decode"):
         done = subprocess.run(  # noqa: S602 - a pipe as a user types it
-            f"{sys.executable} -m mbusd {words} | head -n 1",
+            f"{shlex.quote(sys.executable)} -m mbusd {words} | head -n 1",
             shell=True,
             input=lines.encode(),
             capture_output=True,
@@ -169,7 +170,7 @@ def test_a_full_disk_is_one_line() -> None:
 def test_a_closed_stdin_and_stdout_are_no_trouble() -> None:
     for words in ("decode --json <&-", "schema >&-"):
         done = subprocess.run(  # noqa: S602 - as a user types it
-            f"{sys.executable} -m mbusd {words}", shell=True, capture_output=True, timeout=60, check=False
+            f"{shlex.quote(sys.executable)} -m mbusd {words}", shell=True, capture_output=True, timeout=60, check=False
         )
         assert (done.returncode, done.stderr) == (0, b"")
 

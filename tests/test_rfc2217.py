@@ -19,7 +19,7 @@ from mbusd.mbus.master import read_out
 from mbusd.rfc2217 import Negotiation, RemoteSerial, Rfc2217Error, Subnegotiation, TelnetReader, escape, opened
 from mbusd.simulated_meters import household
 from mbusd.simulator import Moment, SimulatedBus
-from mbusd.transport import Port, ProtocolFactory, TransportError, open_port
+from mbusd.transport import Port, ProtocolFactory, open_port
 from mbusd.virtual_bus import opened as served
 from tests.wires import PATIENCE, Converter, Peer, converter
 
@@ -69,13 +69,6 @@ async def open_at(port: Port, protocol: ProtocolFactory, patience: float = PATIE
     return await opened(lambda telnet: open_port(port, telnet), port.baudrate, protocol, patience=patience)
 
 
-async def opener(port: Port, protocol: ProtocolFactory) -> asyncio.Transport:
-    try:
-        return await open_at(port, protocol)
-    except Rfc2217Error as error:
-        raise TransportError(port.name, str(error)) from error
-
-
 # ------------------------------------------------------------------------------------------------ pyserial's server
 
 
@@ -94,9 +87,9 @@ class Server:
         self.thread = threading.Thread(target=self._serve)
         self.thread.start()
 
-    def port(self, baudrate: int = 2400) -> Port:
+    def port(self, scheme: str = "tcp") -> Port:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return Port(f"tcp://{host}:{self.listener.getsockname()[1]}", baudrate)
+        return Port(f"{scheme}://{host}:{self.listener.getsockname()[1]}")
 
     def stop(self) -> None:
         with suppress(OSError):
@@ -172,7 +165,7 @@ def no_thread_is_left() -> Iterator[None]:
 async def test_meters_are_read_through_a_real_server(host: str) -> None:
     with no_thread_is_left():
         async with server(host) as (simulated, remote):
-            bus = Bus(remote.port(), opener=opener)
+            bus = Bus(remote.port("rfc2217"))
             await bus.open()
             for meter in simulated.meters:
                 address = meter.secondary if meter.primary is None else PrimaryAddress(meter.primary)
@@ -189,7 +182,7 @@ async def test_meters_are_read_through_a_real_server(host: str) -> None:
 async def test_the_rate_is_changed_while_the_port_is_open() -> None:
     async with server() as (_, remote):
         ear = Ear()
-        transport = await open_at(remote.port(2400), lambda: ear)
+        transport = await open_at(remote.port(), lambda: ear)
         await transport.set_baudrate(300)
         transport.write(HELLO)
         assert await ear.hears(1) == b"\xe5"
@@ -312,6 +305,13 @@ async def test_a_server_that_offers_its_port_instead_of_asking_for_ours() -> Non
         peer.says("FF FB 2C")
         assert (await peer.hears(3 + len(bytes.fromhex(SETTINGS))))[:3] == bytes.fromhex("FF FD 2C")
         peer.says(SET)
+        await asyncio.wait_for(task, PATIENCE)
+
+
+async def test_a_server_that_acknowledges_a_rate_with_four_zeros_more() -> None:
+    """As sredird does."""
+    async with converter() as gateway, opening(gateway, Ear()) as (peer, task):
+        await agreed(peer, SET.replace("09 60", "09 60 00 00 00 00"))
         await asyncio.wait_for(task, PATIENCE)
 
 

@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
-from typing import TypeVar
 
 import pytest
 
@@ -15,9 +14,8 @@ from mbusd.bus import Bus
 from mbusd.mbus.address import PrimaryAddress, SecondaryAddress
 from mbusd.mbus.errors import NoAnswer
 from mbusd.mbus.frames import LongFrame, ShortFrame, encode
-from mbusd.mbus.link import Conversation
 from mbusd.mbus.master import ReadOut, read_out, req_ud2, select, snd_nke
-from mbusd.shared_bus import Run, SharedBus
+from mbusd.shared_bus import SharedBus
 from mbusd.simulated_meters import household
 from mbusd.simulator import SimulatedBus, SimulatedMeter
 from mbusd.transport import Port
@@ -27,24 +25,6 @@ from tests.wires import PATIENCE
 BEGAN = datetime(2025, 1, 15, 12)  # noqa: DTZ001 - what a meter's own clock shows
 HEAT_PUMP, ELECTRICITY, HEATING = 68, 12, 5  # primary addresses in the house
 ALWAYS = 1e6  # seconds
-T = TypeVar("T")
-
-
-class Wire(Bus):
-    """A bus that can be had for several conversations."""
-
-    def __init__(self, port: Port, window: float | None) -> None:
-        super().__init__(port, window)
-        self._queue = asyncio.Lock()
-
-    async def run(self, conversation: Conversation[T]) -> T:
-        async with self._queue:
-            return await super().run(conversation)
-
-    @asynccontextmanager
-    async def reserved(self) -> AsyncIterator[Run]:
-        async with self._queue:
-            yield super().run
 
 
 @dataclass
@@ -79,7 +59,7 @@ class House:
     """The meters, our own bus to them, and where the bus is served on."""
 
     simulated: SimulatedBus
-    bus: Wire
+    bus: Bus
     shared: SharedBus
     serving: "asyncio.Task[None]"
     address: tuple[str, int]
@@ -131,13 +111,13 @@ async def house(
     simulated = SimulatedBus(household(BEGAN), BEGAN)
     async with opened(simulated, tcp=("127.0.0.1", 0), baudrate=0) as served, AsyncExitStack() as stack:
         assert served.tcp is not None
-        bus = Wire(Port("tcp://{}:{}".format(*served.tcp)), window)
+        bus = Bus(Port("tcp://{}:{}".format(*served.tcp)), window)
         await bus.open()
         stack.callback(bus.close)
         ready: asyncio.Future[tuple[str, int]] = asyncio.get_running_loop().create_future()
         used: list[int] = []
         shared = SharedBus(
-            bus.reserved,
+            bus.reserve,
             (host, 0),
             allow_writes=allow_writes,
             lease=lease,
@@ -246,7 +226,7 @@ async def test_a_last_word_is_answered() -> None:
 async def test_a_request_that_the_client_has_given_up_does_not_go_to_the_wire() -> None:
     async with house() as home:
         client = await home.client()
-        async with home.bus.reserved():
+        async with home.bus.reserve():
             for address in (HEATING, ELECTRICITY, HEAT_PUMP):
                 client.says(req_ud2(address, fcb=True))
             client.says(snd_nke(HEATING))
@@ -376,17 +356,37 @@ async def test_the_meter_of_another_client_does_not_answer() -> None:
 NEW_ADDRESS = LongFrame(0x73, HEAT_PUMP, 0x51, bytes.fromhex("01 7A 07"))
 
 
-async def test_what_may_change_a_meter_is_dropped() -> None:
+MAY_CHANGE_A_METER = {
+    "a new address": NEW_ADDRESS,
+    "the same to all": LongFrame(0x53, 255, 0x51, bytes.fromhex("01 7A 07")),
+    "the same without FCV": LongFrame(0x43, HEAT_PUMP, 0x51, bytes.fromhex("01 7A 07")),
+    "a new rate": LongFrame(0x53, HEAT_PUMP, 0xBD),
+    "a selection to one address": LongFrame(0x53, HEAT_PUMP, 0x52, bytes(8)),
+    "a function of wireless M-Bus": LongFrame(0x44, HEAT_PUMP, 0x50),
+}
+
+
+@pytest.mark.parametrize("frame", MAY_CHANGE_A_METER.values(), ids=MAY_CHANGE_A_METER.keys())
+async def test_what_may_change_a_meter_is_dropped(frame: LongFrame, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     async with house() as home:
         client = await home.client()
-        client.says(NEW_ADDRESS)
-        client.says(LongFrame(0x53, HEAT_PUMP, 0xBD))
-        client.says(LongFrame(0x53, 255, 0x51, bytes.fromhex("01 7A 07")))
-        client.says(LongFrame(0x53, HEAT_PUMP, 0x52, home.secondary(HEAT_PUMP).to_bytes()))
-        client.says(LongFrame(0x44, HEAT_PUMP, 0x50))
+        client.says(frame)
+        client.writer.write_eof()
+        await client.hears_the_end()
+        assert home.used == []
+        assert (
+            f"it may change meters (C {frame.control:02X}, CI {frame.ci:02X}), and allow_writes is off" in caplog.text
+        )
+
+
+async def test_what_changes_no_meter_passes() -> None:
+    async with house() as home:
+        client = await home.client()
         client.says(LongFrame(0x53, HEAT_PUMP, 0x50))  # application reset
         assert await client.hears(1) == b"\xe5"
-        assert home.used == [HEAT_PUMP]
+        client.says(LongFrame(0x7B, HEAT_PUMP, 0xB1))  # a request with a CI, as Eastron's meters have it
+        await home.until(lambda: home.used == [HEAT_PUMP, HEAT_PUMP])
 
 
 async def test_writing_where_it_is_allowed() -> None:
@@ -401,13 +401,16 @@ async def test_writing_where_it_is_allowed() -> None:
 # ------------------------------------------------------------------------------------------------ odd clients
 
 
-async def test_garbage_is_dropped_and_what_follows_is_heard() -> None:
+@pytest.mark.parametrize("garbage", ["00 FF 31", "E5 A2", "68 99 99 99", "10 7B FE", "68 03 03 68 08 05 72 7F 16"])
+async def test_what_is_no_request_is_dropped_and_what_follows_is_heard(garbage: str) -> None:
     async with house() as home:
         client = await home.client()
-        client.writer.write(bytes.fromhex("00 FF E5 A2 31 68 99 99 99 10 7B FE"))
-        client.says(LongFrame(0x08, 5, 0x72, bytes(12)))  # a meter's answer
+        client.writer.write(bytes.fromhex(garbage))
         client.says(snd_nke(HEAT_PUMP))
         assert await client.hears(1) == b"\xe5"
+        client.writer.write(bytes.fromhex(garbage))
+        client.writer.write_eof()
+        await client.hears_the_end()
         assert home.used == [HEAT_PUMP]
 
 
@@ -452,7 +455,7 @@ async def test_clients_that_vanish_at_any_point() -> None:
             client.writer.write(request[:size])
             await client.writer.drain()
             client.writer.transport.abort()
-        async with home.bus.reserved():
+        async with home.bus.reserve():
             client = await home.client()
             client.writer.write(request)
             await client.writer.drain()
@@ -532,7 +535,7 @@ async def test_its_end_is_the_end_of_its_clients() -> None:
 
 async def test_an_address_that_is_taken_is_told(caplog: pytest.LogCaptureFixture) -> None:
     async with house() as home:
-        second = asyncio.create_task(SharedBus(home.bus.reserved, home.address).serve())
+        second = asyncio.create_task(SharedBus(home.bus.reserve, home.address).serve())
         await home.until(lambda: "cannot serve the bus on 127.0.0.1 port" in caplog.text)
         assert not second.done()
         second.cancel()

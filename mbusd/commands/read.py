@@ -13,6 +13,7 @@ from mbusd.commands.tables import reading_table
 from mbusd.document import merged
 from mbusd.exact_json import JsonValue
 from mbusd.mbus.address import Address
+from mbusd.mbus.diagnosis import Observations, diagnose
 from mbusd.mbus.errors import MBusError, NoAnswer
 from mbusd.mbus.master import ReadOut, read_out
 from mbusd.normalise import reading
@@ -32,15 +33,14 @@ class Question:
 
 async def run(question: Question, *, as_json: bool) -> int:
     """Read and print; 1 where the meter gave nothing. Raises TransportError."""
+    bus = Bus(Port(question.port, question.baudrate), question.timeout)
     try:
-        result = await _read(question)
+        result = await _read(bus, question)
     except MBusError as error:
         print(f"mbusd: {question.port}: address {question.address} at {question.baudrate} Bd: {error}", file=sys.stderr)
-        if isinstance(error, NoAnswer):
-            print(
-                "       is the address right, the meter powered and its rate the same? (-v shows every frame)",
-                file=sys.stderr,
-            )
+        verdict = diagnose(Observations(tuple(bus.recent), bus.idle_noise, expected=1))
+        if isinstance(error, NoAnswer) and verdict is not None:
+            print(f"       {verdict}", file=sys.stderr)
         return 1
     taken = reading(str(question.address), result.telegrams, datetime.now(UTC))
     if as_json:
@@ -64,8 +64,7 @@ async def run(question: Question, *, as_json: bool) -> int:
     return 0
 
 
-async def _read(question: Question) -> ReadOut:
-    bus = Bus(Port(question.port, question.baudrate), question.timeout)
+async def _read(bus: Bus, question: Question) -> ReadOut:
     await bus.open()
     try:
         return await bus.run(read_out(question.address, attempts=question.retries + 1))
