@@ -3,9 +3,9 @@
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
-from mbusd.mbus.address import Address, PrimaryAddress, parse_address
+from mbusd.mbus.address import Address, PrimaryAddress, SecondaryAddress, parse_address
 from mbusd.settings import BAUDRATES, seconds
 from mbusd.transport import check_port
 
@@ -57,6 +57,27 @@ def line(command: argparse.ArgumentParser) -> None:
     command.add_argument("-v", "--verbose", action="store_true", help="show every frame in hex")
 
 
+def scan(command: argparse.ArgumentParser) -> None:
+    port(command)
+    command.add_argument("--primary", action="store_true", help="look at the addresses 0..250")
+    command.add_argument(
+        "--secondary",
+        nargs="?",
+        const=SecondaryAddress("F" * 16),
+        type=worded(_mask),
+        metavar="MASK",
+        help="search by secondary addresses; F is a wildcard. Default: both",
+    )
+    command.add_argument("--baudrate", type=worded(_rate), default=2400, metavar="BD", help="default 2400; auto tries")
+    command.add_argument("--timeout", type=duration, help="latest begin of an answer; default: 330 bits + 50 ms")
+    command.add_argument("--retries", type=int, choices=range(3), default=0, help="of silent probes, for sleepers")
+    command.add_argument("--no-reset", action="store_true", help="REQ_UD2 at once, for meters that ignore SND_NKE")
+    command.add_argument("--exhaustive", action="store_true", help="where meters share an identification: try all")
+    form = command.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="JSON instead of a table")
+    form.add_argument("--yaml", action="store_true", help="a ready `buses:` block")
+
+
 def sniff(command: argparse.ArgumentParser) -> None:
     port(command)
     command.add_argument("second", type=_port, nargs="?", metavar="PORT2", help="second adapter: the meters' current")
@@ -100,6 +121,21 @@ def set_identification(command: argparse.ArgumentParser, secondary: Callable[[st
 
 def demo(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seconds", type=duration, help="end after this time; exit 0 only if readings arrived")
+
+
+def _mask(text: str) -> SecondaryAddress:
+    address = parse_address(text)
+    if isinstance(address, PrimaryAddress):
+        raise ValueError(f"'{text}' is a primary address; a mask has 8 or 16 digits, F for any")  # noqa: TRY004
+    return address
+
+
+def _rate(text: str) -> int | Literal["auto"]:
+    if text == "auto":
+        return "auto"
+    if not text.isdigit() or int(text) not in BAUDRATES:
+        raise ValueError(f"'{text}' is no rate: auto, {', '.join(map(str, BAUDRATES))} are")
+    return int(text)
 
 
 def _number(text: str) -> int:

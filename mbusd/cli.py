@@ -84,6 +84,23 @@ def _demo(given: argparse.Namespace) -> int:
     return asyncio.run(demo.run(given.seconds))
 
 
+def _scan(given: argparse.Namespace) -> int:
+    from mbusd.commands import scan  # noqa: PLC0415
+
+    _log_to_stderr(verbose=False)
+    question = scan.Question(
+        given.port,
+        given.primary,
+        given.secondary,
+        given.baudrate,
+        given.timeout,
+        given.retries,
+        resets=not given.no_reset,
+        exhaustive=given.exhaustive,
+    )
+    return asyncio.run(scan.run(question, as_json=given.json, as_yaml=given.yaml))
+
+
 def _sniff(given: argparse.Namespace) -> int:
     from mbusd.commands import sniff  # noqa: PLC0415
 
@@ -139,6 +156,7 @@ def _parser() -> argparse.ArgumentParser:
     _command(commands, "schema", lambda _: configuration.schema(), "JSON Schema of the configuration")
     arguments.read(_command(commands, "read", _read, "one complete read-out of one meter"))
     arguments.decode(_command(commands, "decode", _decode, "decode telegrams given in hex; no bus needed"))
+    arguments.scan(_command(commands, "scan", _scan, "find the meters of a bus"))
     arguments.sniff(_command(commands, "sniff", _sniff, "listen only: decode both directions of a tapped bus"))
     arguments.simulate(_command(commands, "simulate", _simulate, "a virtual bus of faithful meters on TCP or a pty"))
     arguments.demo(_command(commands, "demo", _demo, "simulated bus, embedded broker and daemon: no hardware needed"))

@@ -30,14 +30,15 @@ class Findings:
         self.unresolved: list[Unresolved] = []
         self.population = Population()
         self._masks: dict[Selection, str] = {}
-        self._known = frozenset(known)
+        self._known = set(known)
         for address in self._known:
             self.population.add(address.identification)
 
     def note(self, selection: Selection, meter: Meter, mask: str) -> None:
         """One meter that answered to this mask."""
         self.meters.setdefault(selection, meter)
-        if free(mask) or selection not in self._masks:
+        before = self._masks.setdefault(selection, mask)
+        if 0 < len(free(mask)) < len(free(before)):
             self._masks[selection] = mask
         self.population.add(selection.mask.identification)
 
@@ -46,7 +47,7 @@ class Findings:
         self.unresolved.append(Unresolved(Selection(SecondaryAddress(mask)), why))
 
     def mask_of(self, selection: Selection) -> str:
-        """Behind which mask this meter was alone."""
+        """The narrowest mask with wildcards behind which this meter was alone."""
         return self._masks[selection]
 
     def expected(self, mask: str) -> set[SecondaryAddress]:
@@ -62,9 +63,14 @@ class Findings:
         """How many have been found behind this mask; what could not be told apart counts as several."""
         return len(self.behind(mask)) + sum(2 for one in self.unresolved if fits(mask, one.selection.mask))
 
-    def missing(self) -> list[SecondaryAddress]:
-        """Who is known to be there, but was not found."""
-        return sorted((one for one in self._known if Selection(one) not in self.meters), key=str)
+    def missing(self, mask: str) -> list[SecondaryAddress]:
+        """Who is known to be there, behind this mask, but was not found."""
+        missing = (one for one in self._known if Selection(one) not in self.meters and fits(mask, one))
+        return sorted(missing, key=str)
+
+    def forget(self, address: SecondaryAddress) -> None:
+        """It is not there after all."""
+        self._known.discard(address)
 
     def are_new(self) -> bool:
         """Two meters send the very same, except for who they are: they have just come from the factory."""

@@ -75,6 +75,7 @@ class Search:
         self._tries = tries
         self._exhaustive = exhaustive
         self._splits: list[_Split] = []
+        self._doubted: set[str] = set()  # masks that were taken for one meter's and looked at again
         self._deselects = False  # somebody keeps a selection that is not for it
         self._stuck: SecondaryAddress | None = None  # and cannot be brought to give it up
 
@@ -106,8 +107,7 @@ class Search:
             if self._exhaustive:
                 yield from self._look_for_illegal(root, free(root))
         yield from self._look_for_hidden()
-        for address in self._findings.missing():
-            yield from self._ask(address.digits, tries=2)
+        yield from self._look_for_missing(root)
 
     # -- one probe --------------------------------------------------------------------------------------------------
 
@@ -151,7 +151,8 @@ class Search:
             return
         split = _Split()
         self._splits.append(split)
-        position = best(self._findings.population, free(mask), meters)
+        members = [address.identification for address in self._findings.expected(mask)]
+        position = best(self._findings.population, free(mask), meters, members)
         crowds = yield from self._look(crowd, position, split)
         sizes: list[int] = []
         each = (meters - self._findings.count(mask)) / max(len(crowds), 1)
@@ -195,6 +196,7 @@ class Search:
 
     def _explain(self, crowd: _Crowd, position: int) -> Steps:
         """More answered than was found. It was noise, or an answer was lost, or an identification has hex digits."""
+        yield from self._look_for_missing(crowd.mask)
         probe = yield from self._ask(crowd.mask, tries=2)
         if not isinstance(probe, Crowd | Mute):
             return
@@ -212,6 +214,13 @@ class Search:
         if self._findings.count(crowd.mask) < crowd.least:
             why = probe.why if isinstance(probe, Mute) else "several meters answer, or one that cannot be understood"
             self._findings.give_up(crowd.mask, why)
+
+    def _look_for_missing(self, mask: str) -> Steps:
+        """Ask those who should be there one by one."""
+        for address in self._findings.missing(mask):
+            probe = yield from self._ask(address.digits, tries=2)
+            if not isinstance(probe, Meter):
+                self._findings.forget(address)
 
     def _look_for_illegal(self, mask: str, positions: list[int], enough: int | None = None) -> Steps:
         """Identifications with A to E at one of these positions, until there are enough."""
@@ -247,13 +256,15 @@ class Search:
         puts it one access number ahead, and the others are heard.
         """
         first, mask = self.found[selection], self._findings.mask_of(selection)
-        if not free(mask):
-            return
         alone = yield from self._ask(selection.mask.digits)
-        if not isinstance(alone, Meter) or (likeness(alone) == likeness(first) and not thoroughly):
+        if isinstance(alone, Crowd):
+            yield from self._tell_apart_by_fabrication(selection.mask.digits)
+        if not free(mask) or not isinstance(alone, Meter) or (likeness(alone) == likeness(first) and not thoroughly):
             return
         probe = yield from self._ask(mask)
-        if isinstance(probe, Crowd) or (isinstance(probe, Meter) and not _counts_on(first, alone, probe)):
+        drowned = isinstance(probe, Meter) and not _counts_on(first, alone, probe)
+        if mask not in self._doubted and (isinstance(probe, Crowd) or drowned):
+            self._doubted.add(mask)
             yield from self._resolve(_Crowd(mask, Crowd()), _FEW)
 
     # -- equal identifications --------------------------------------------------------------------------------------

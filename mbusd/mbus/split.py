@@ -62,10 +62,14 @@ class Population:
         return sorted(values, key=lambda value: (seen[value], value))
 
 
-def best(population: Population, free: Sequence[int], meters: float) -> int:
-    """The one of the free positions, of which there must be one, by which to split a crowd of about so many meters."""
+def best(population: Population, free: Sequence[int], meters: float, members: Sequence[str] = ()) -> int:
+    """The one of the free positions, of which there must be one, by which to split a crowd of about so many meters.
+
+    `members` are those of whom it is known that they are in it: where they are few, they are what has to be separated.
+    """
     plan = _Plan(population, sum(1 << position for position in free), meters)
-    return min(free, key=plan.cost)
+    few = members if len(members) <= _VALUES else ()
+    return min(free, key=lambda position: (-len({member[position] for member in few}), plan.cost(position)))
 
 
 class _Plan:

@@ -253,7 +253,7 @@ def decimal_tree(identifications: list[str], prefix: str = "") -> int:
     ("make", "number", "share"),
     [
         (at_random, 20, 1.1),
-        (at_random, 60, 1.05),
+        (at_random, 60, 1.1),
         (in_a_row, 5, 0.4),
         (in_a_row, 20, 0.5),
         (in_a_row, 60, 0.6),
