@@ -9,7 +9,7 @@ from collections.abc import Coroutine, Iterator
 from datetime import UTC, datetime
 
 from mbusd import __version__, config, systemd
-from mbusd.model import Command, Event, Outcome, ReadAll, ReadNow
+from mbusd.model import Command, Event, Outcome, ReadAll, ReadNow, Scan
 from mbusd.poller import Poller
 from mbusd.settings import Settings
 from mbusd.sinks.mqtt import Broker
@@ -105,10 +105,19 @@ class Daemon:
                     if poller.knows(meter):
                         return await poller.read(meter)
                 return Outcome(error=f"there is no meter '{meter}'")
+            case Scan():
+                return await self._scan(command)
             case ReadAll():
                 outcomes = await asyncio.gather(*(poller.read_all() for poller in self.pollers))
                 failed = {name: why for outcome in outcomes for name, why in outcome.failed.items()}
                 return Outcome(readings=tuple(r for o in outcomes for r in o.readings), failed=failed)
+
+    async def _scan(self, command: Scan) -> Outcome:
+        names = ", ".join(poller.name for poller in self.pollers)
+        wanted = [poller for poller in self.pollers if command.bus in (poller.name, None)]
+        if len(wanted) != 1:
+            return Outcome(error=f'which bus? {{"bus": name}}, one of {names}')
+        return wanted[0].cancel_scan() if command.is_cancel else await wanted[0].scan(command.mode)
 
     async def _after_birth(self) -> None:
         await asyncio.sleep(BIRTH_SECONDS)

@@ -5,6 +5,7 @@ import logging
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 
+from mbusd.mbus.address import PrimaryAddress, SecondaryAddress
 from mbusd.mbus.master import LinkState
 from mbusd.mbus.quirks import Manner, Recipe, Step, Wake, for_meter, recipe_for
 from mbusd.model import Identity, MeterInfo, Outcome
@@ -47,6 +48,23 @@ class Meter:
     def label(self) -> str:
         """What the log calls it."""
         return self.name or f"{self.bus}/{self.settings.address}"
+
+    @property
+    def secondary(self) -> SecondaryAddress | None:
+        """Its whole secondary address, as soon as that is known."""
+        if self.identity is not None and self.identity.identification:
+            return SecondaryAddress(self.identity.address)
+        address = self.settings.address
+        return address if isinstance(address, SecondaryAddress) and "F" not in address.digits else None
+
+    def is_at(self, primary: int | None, secondary: SecondaryAddress | None) -> bool:
+        """Whether a meter that was found there is this one."""
+        mine = self.settings.address
+        if isinstance(mine, PrimaryAddress):
+            if mine.number == primary:
+                return True
+            return self.secondary is not None and self.secondary == secondary
+        return secondary is not None and mine.matches(secondary)
 
     def recognise(self, identity: Identity) -> None:
         """Who it is; what is known of such meters fills what the owner has not said."""

@@ -115,7 +115,22 @@ class StatisticsTaken:
     statistics: BusStatistics
 
 
-Event = ReadingTaken | MeterChanged | BusChanged | StatisticsTaken
+ScanState = Literal["running", "done", "cancelled", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class ScanChanged:
+    """How a scan is getting on, or (`left` 0, `state` not "running") how it has ended."""
+
+    bus: str
+    state: ScanState
+    done: int  # probes
+    left: int  # probes, an estimate
+    found: str | None = None  # the meter that the last probe has found
+    why: str = ""
+
+
+Event = ReadingTaken | MeterChanged | BusChanged | StatisticsTaken | ScanChanged
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +145,29 @@ class ReadAll:
     """Read all meters once, before anything that is scheduled."""
 
 
-Command = ReadNow | ReadAll
+ScanMode = Literal["primary", "secondary", "both"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """Look for meters on one bus; `is_cancel` ends the one that runs. `bus` None: the only one there is."""
+
+    bus: str | None = None
+    mode: ScanMode = "both"
+    is_cancel: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FoundMeter:
+    """A meter that a scan has found, and the address to read it by."""
+
+    address: str
+    primary: int | None
+    identity: Identity | None
+    remark: str = ""
+
+
+Command = ReadNow | ReadAll | Scan
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,3 +177,5 @@ class Outcome:
     error: str | None = None
     readings: tuple[Reading, ...] = field(default=())
     failed: dict[str, str] = field(default_factory=dict)  # meter → why
+    found: tuple[FoundMeter, ...] | None = None  # of a scan
+    remarks: tuple[str, ...] = ()

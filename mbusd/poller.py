@@ -13,8 +13,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from mbusd.bus import Bus
+from mbusd.finder import Finder
 from mbusd.mbus.errors import MBusError, NoAnswer, Refused
-from mbusd.mbus.link import in_manner
+from mbusd.mbus.link import Conversation, in_manner
 from mbusd.mbus.master import LinkState, ReadOut, read_out
 from mbusd.meter import Meter
 from mbusd.model import (
@@ -27,10 +28,12 @@ from mbusd.model import (
     Outcome,
     Reading,
     ReadingTaken,
+    ScanMode,
     StatisticsTaken,
 )
 from mbusd.normalise import reading
-from mbusd.settings import BusSettings
+from mbusd.scanner import Finding
+from mbusd.settings import BusSettings, MeterSettings
 from mbusd.shared_bus import SharedBus
 from mbusd.transport import Port, TransportError, host_and_port
 
@@ -62,7 +65,10 @@ class Poller:
             self._shared = SharedBus(
                 bus.reserve, listen, allow_writes=settings.serve_writes, used=lambda _: self._forget_links()
             )
-        phases = phases or random.Random()  # noqa: S311 - no secret, only not in step
+        self._settings = settings
+        self._opened = asyncio.Event()
+        self._finder = Finder(self.name, bus.run, emit)
+        self._phases = phases = phases or random.Random()  # noqa: S311 - no secret, only not in step
         now = time.monotonic()
         self._meters = [Meter.of(meter, settings, now, phases.random()) for meter in settings.meters]
 
@@ -91,6 +97,7 @@ class Poller:
                 group.create_task(self._bus.keep_open(self._bus_changed), name=f"{self.name}: port")
                 group.create_task(self._poll(), name=f"{self.name}: poll")
                 group.create_task(self._report(), name=f"{self.name}: statistics")
+                group.create_task(self._discover(), name=f"{self.name}: discover")
                 if self._shared is not None:
                     group.create_task(self._shared.serve(), name=f"{self.name}: shared")
         finally:
@@ -107,6 +114,39 @@ class Poller:
         outcomes = await asyncio.gather(*(self._ask_for(meter) for meter in self._meters))
         readings = tuple(reading for outcome in outcomes for reading in outcome.readings)
         return Outcome(readings=readings, failed={k: v for outcome in outcomes for k, v in outcome.failed.items()})
+
+    async def scan(self, mode: ScanMode) -> Outcome:
+        """Look for meters between the polls; new ones are read from now on."""
+        known = [meter.secondary for meter in self._meters if meter.secondary is not None]
+        survey, outcome = await self._finder.scan(mode, known)
+        if survey is not None:
+            self._forget_links()
+            for finding in survey.findings:
+                self._adopt(finding)
+            self._wake.set()
+        return outcome
+
+    def cancel_scan(self) -> Outcome:
+        """End the scan that runs."""
+        return self._finder.cancel()
+
+    def _adopt(self, finding: Finding) -> None:
+        """Read a meter that was found, unless it is one of ours."""
+        address = finding.safest
+        if address is None or any(meter.is_at(finding.primary, finding.address) for meter in self._meters):
+            return
+        settings = MeterSettings(address=address if isinstance(address, int) else address.digits)
+        meter = Meter.of(settings, self._settings, time.monotonic(), self._phases.random())
+        self._meters.append(meter)
+        self._tell(meter)
+
+    async def _discover(self) -> None:
+        """The scan at start, as soon as the bus is open."""
+        mode = self._settings.scan_at_start
+        if mode is None:
+            return
+        await self._opened.wait()
+        await self.scan(mode)
 
     async def _ask_for(self, meter: Meter) -> Outcome:
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
@@ -168,9 +208,7 @@ class Poller:
 
     async def _converse(self, meter: Meter) -> ReadOut:
         """One read-out as the meter wants it; after anything that went wrong the state of its link is unknown."""
-        recipe, link = meter.recipe, meter.link
-        meter.link = link.forgotten()
-        result = await self._bus.run(in_manner(read_out(meter.settings.address, recipe, link), recipe.manner))
+        result = await self._bus.run(_when_it_is_our_turn(meter))
         meter.link = result.link
         return result
 
@@ -234,6 +272,8 @@ class Poller:
 
     def _bus_changed(self, up: bool, why: str) -> None:  # noqa: FBT001 - the shape of the bus's callback
         self._down = None if up else why
+        if up:
+            self._opened.set()
         log.log(logging.INFO if up else logging.WARNING, "bus %s: %s", self.name, "open" if up else f"away: {why}")
         self._emit(BusChanged(self.name, up, why))
         self._forget_links()
@@ -256,6 +296,13 @@ class Poller:
         now = time.monotonic()
         overload = self._down is None and any(meter.schedule.lateness(now) > 1 for meter in self._meters)
         return replace(self._bus.statistics(), read_outs=self._read_outs, failures=self._failures, overload=overload)
+
+
+def _when_it_is_our_turn(meter: Meter) -> Conversation[ReadOut]:
+    """The read-out, with the link as it is when the wire is ours: until then somebody else may speak to the meter."""
+    recipe, link = meter.recipe, meter.link
+    meter.link = link.forgotten()
+    return (yield from in_manner(read_out(meter.settings.address, recipe, link), recipe.manner))
 
 
 def _describe(identity: Identity) -> str:

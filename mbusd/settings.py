@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from mbusd.mbus.address import Address, PrimaryAddress, parse_address
+from mbusd.model import ScanMode
 from mbusd.transport import check_port, host_and_port
 
 BAUDRATES = (300, 600, 1200, 2400, 4800, 9600, 19200, 38400)
@@ -269,6 +270,13 @@ class MeterSettings(_Section):
     wake: WakeSettings | None = None
 
 
+def _discover(value: object) -> object:
+    return "off" if value is False else value  # YAML takes off for false
+
+
+Discover = Literal["off", "primary", "secondary", "both"]
+
+
 class BusSettings(_Section):
     name: Name
     port: Annotated[str, AfterValidator(check_port)]
@@ -287,9 +295,17 @@ class BusSettings(_Section):
     """tcp://HOST:PORT where other programs reach this bus as through a transparent converter, between the polls."""
     serve_writes: bool = False
     """Let those programs send what changes meters."""
+    discover: Annotated[Discover | None, BeforeValidator(_discover)] = None
+    """off, primary, secondary or both: find meters at start and read them. Default: both if no meter is listed."""
     interval: Interval = 3600.0
     """Default for its meters. Battery meters pay for every read-out."""
     meters: tuple[MeterSettings, ...] = ()
+
+    @property
+    def scan_at_start(self) -> ScanMode | None:
+        """What to look for when the bus is first open."""
+        chosen = self.discover or ("off" if self.meters else "both")
+        return None if chosen == "off" else chosen
 
 
 class Settings(_Section):

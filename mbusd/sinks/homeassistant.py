@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mbusd.exact_json import JsonValue
+from mbusd.exact_json import JsonValue, dumps
 from mbusd.model import Identity, Reading
 from mbusd.sinks.entities import Component, Components, components_of, sentence, slug, template
 
@@ -141,6 +141,13 @@ def _connectivity(name: str, topic: str) -> Component:
 def _bus(base: str, bus: str) -> Components:
     prefix = f"bus_{_unambiguous(bus)}"
     components = {f"{prefix}_state": _connectivity(f"Bus {bus}", f"{base}/bus/{bus}/state") | _needs_bridge(base)}
+    components[f"{prefix}_scan"] = {
+        "p": "button",
+        "name": f"Bus {bus} scan",
+        "ic": "mdi:magnify",
+        "cmd_t": f"{base}/bridge/request/scan",
+        "pl_prs": dumps({"bus": bus}),
+    } | _needs_bridge(base)
     for count in (*_STATISTICS, "utilisation"):
         is_share = count == "utilisation"
         component: Component = {

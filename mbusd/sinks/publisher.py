@@ -17,6 +17,7 @@ from mbusd.model import (
     Outcome,
     Reading,
     ReadingTaken,
+    ScanChanged,
     StatisticsTaken,
 )
 from mbusd.settings import Settings
@@ -93,6 +94,8 @@ class Publisher:
             case BusChanged(bus, up, why):
                 yield self._topics.of_bus(bus, up=up)
                 yield self._topics.of_event("bus_back" if up else "bus_lost", bus=bus, why=why)
+            case ScanChanged():
+                yield self._topics.of_scan(event)
             case StatisticsTaken(bus, statistics):
                 yield self._topics.of_statistics(bus, statistics)
 

@@ -5,18 +5,23 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from math import isfinite
+from typing import cast, get_args
 
 from mbusd import exact_json
 from mbusd.exact_json import JsonValue
 from mbusd.model import (
     BusStatistics,
     Command,
+    FoundMeter,
     Identity,
     MeterInfo,
     Outcome,
     ReadAll,
     Reading,
     ReadNow,
+    Scan,
+    ScanChanged,
+    ScanMode,
     Value,
 )
 
@@ -128,6 +133,18 @@ class Topics:
         payload = json.dumps(document, ensure_ascii=False)
         return Message(f"{self.base}/bridge/event", payload, retain=False, is_unique=True)
 
+    def of_scan(self, scan: ScanChanged) -> Message:
+        """Progress of a scan, or its end."""
+        document: dict[str, JsonValue] = {
+            "event": "scan_progress" if scan.state == "running" else "scan_ended",
+            "bus": scan.bus,
+            "state": scan.state,
+            "done": scan.done,
+            "left": scan.left,
+        }
+        document |= {name: text for name, text in (("found", scan.found), ("why", scan.why)) if text}
+        return Message(f"{self.base}/bridge/event", exact_json.dumps(document), retain=False, is_unique=True)
+
     def asked(self, topic: str, payload: str) -> Asked | None:
         """The command in a message, None where the topic is no request."""
         words = topic.removeprefix(f"{self.base}/").split("/")
@@ -145,6 +162,11 @@ class Topics:
         document: dict[str, JsonValue] = {"status": "ok"}
         if outcome.error:
             document = {"status": "error", "error": outcome.error}
+        elif outcome.found is not None:
+            found: list[JsonValue] = [_found(one) for one in outcome.found]
+            document["data"] = {"found": found, "remarks": list(outcome.remarks)}
+        elif isinstance(asked.command, Scan):
+            document["data"] = {}
         elif isinstance(asked.command, ReadNow):
             document["data"] = {"meter": asked.command.meter, "reading": _document(outcome.readings[0])}
         else:
@@ -166,16 +188,24 @@ def _request(command: str, payload: str) -> Asked:
     document = _parsed(payload)
     if not isinstance(document, dict):
         return Asked(None, "the payload is a JSON object or the name of a meter")
-    transaction = document.get("transaction")
-    match command, document.get("meter"):
-        case "read", str() | int() as meter if not isinstance(meter, bool):
-            return Asked(ReadNow(str(meter)), transaction=transaction)
-        case "read", _:
-            return Asked(None, 'read needs the name of a meter: {"meter": "…"}', transaction=transaction)
-        case "read_all", _:
-            return Asked(ReadAll(), transaction=transaction)
+    wanted, error = _command(command, document)
+    return Asked(wanted, error, transaction=document.get("transaction"))
+
+
+def _command(name: str, document: Mapping[str, JsonValue]) -> tuple[Command | None, str | None]:
+    """The command of that name, or why there is none."""
+    meter = document.get("meter")
+    match name:
+        case "read" if isinstance(meter, str | int) and not isinstance(meter, bool):
+            return ReadNow(str(meter)), None
+        case "read":
+            return None, 'read needs the name of a meter: {"meter": "…"}'
+        case "read_all":
+            return ReadAll(), None
+        case "scan":
+            return _scan(document)
         case _:
-            return Asked(None, f"there is no request '{command}'; there are read and read_all", transaction=transaction)
+            return None, f"there is no request '{name}'; there are read, read_all and scan"
 
 
 def _parsed(payload: str) -> object:
@@ -197,6 +227,22 @@ def _finite(text: str) -> float:
     if not isfinite(number):
         raise ValueError(text)
     return number
+
+
+def _scan(document: Mapping[str, JsonValue]) -> tuple[Command | None, str | None]:
+    bus, mode, cancel = document.get("bus"), document.get("mode", "both"), document.get("cancel", False)
+    if not isinstance(bus, str | None) or mode not in get_args(ScanMode) or not isinstance(cancel, bool):
+        return None, 'scan takes {"bus": name, "mode": "primary", "secondary" or "both", "cancel": true or false}'
+    return Scan(bus, cast("ScanMode", mode), cancel), None
+
+
+def _found(meter: FoundMeter) -> dict[str, JsonValue]:
+    return {
+        "address": meter.address,
+        "primary": meter.primary,
+        "identity": None if meter.identity is None else _identity(meter.identity),
+        "remark": meter.remark or None,
+    }
 
 
 def _document(reading: Reading, keys: Iterable[str] = ()) -> dict[str, JsonValue]:

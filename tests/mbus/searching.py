@@ -90,6 +90,12 @@ def meter(
     )
 
 
+def sending(identification: str, temperature: str, primary: int | None = None) -> SimulatedMeter:
+    """A heat meter of KAM that sends one temperature, two bytes."""
+    record = bytes.fromhex("02 5A" + temperature)
+    return SimulatedMeter(identity(identification, "KAM", 9, 4), lambda _: [record], primary=primary)
+
+
 def by_chance(chance: Random, identification: str) -> SecondaryAddress:
     """A meter of any usual kind with this identification."""
     return identity(identification, *chance.choice(KINDS))

@@ -1,0 +1,140 @@
+"""`mbusd scan` on a virtual bus: what is printed, what the exit code says, what Ctrl-C leaves."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from mbusd import config
+from mbusd.commands import scan
+from mbusd.mbus.address import SecondaryAddress
+from mbusd.simulated_meters import household
+from mbusd.simulator import SimulatedBus, SimulatedMeter
+from mbusd.virtual_bus import opened
+from tests.mbus.searching import sending
+from tests.wires import PATIENCE
+
+BEGAN = datetime(2026, 11, 20, 12, 0)  # noqa: DTZ001 - meters' clocks know no zone
+QUICK = 0.05  # seconds: the window of a bus whose bytes take no time
+RUN = """
+import asyncio, sys
+from mbusd.commands import scan
+sys.exit(asyncio.run(scan.run(scan.Question(sys.argv[1], timeout=float(sys.argv[2])), as_yaml=True)))
+"""
+
+
+@asynccontextmanager
+async def bus_of(meters: list[SimulatedMeter], folder: Path, baudrate: int = 0) -> AsyncIterator[str]:
+    link = folder / "ttyUSB7"
+    async with opened(SimulatedBus(meters, BEGAN), link=link, baudrate=baudrate):
+        yield str(link)
+
+
+def question(port: str, **more: object) -> scan.Question:
+    given: dict[str, object] = {"baudrate": 38400, "timeout": QUICK, **more}
+    return scan.Question(port, **given)  # type: ignore[arg-type]  # checked by what the tests find
+
+
+@pytest.fixture
+def found(capsys: pytest.CaptureFixture[str]) -> Iterator[pytest.CaptureFixture[str]]:
+    yield capsys
+
+
+async def test_the_block_for_the_configuration_passes_the_check(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with bus_of(household(BEGAN), tmp_path) as port:
+        assert await scan.run(question(port, primary=False, mask=SecondaryAddress("F" * 16)), as_yaml=True) == 0
+    printed = capsys.readouterr().out
+    settings = config.parse(printed, "scan", {})
+    (bus,) = settings.buses
+    assert (bus.name, bus.port, bus.baudrate) == ("ttyUSB7", port, 38400)
+    there = household(BEGAN)
+    assert {str(one.address) for one in bus.meters} == {one.secondary.digits for one in there}
+    assert len({one.name for one in bus.meters}) == len(there)
+    assert "# KAM 68104402, heat, version 9, primary address 68" in printed
+
+
+async def test_json_names_every_meter(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async with bus_of(household(BEGAN), tmp_path) as port:
+        assert await scan.run(question(port), as_json=True) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["complete"] is True
+    meters = {one["secondary"]: one for one in document["meters"]}
+    assert set(meters) == {one.secondary.digits for one in household(BEGAN)}
+    heat = meters["681044022D2C0904"]
+    assert (heat["primary"], heat["manufacturer"], heat["medium_name"]) == (68, "KAM", "heat")
+    assert heat["address"] == "681044022D2C0904"
+
+
+async def test_without_a_terminal_there_is_one_line_for_each_meter(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with bus_of(household(BEGAN), tmp_path) as port:
+        assert await scan.run(question(port, primary=True)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len([one for one in household(BEGAN) if one.primary is not None])
+    assert "ELS 21850344, gas, version 33 · primary address 3 · secondary address 2185034493152103" in lines
+
+
+async def test_a_dead_bus_ends_with_a_verdict_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async with bus_of([], tmp_path) as port:
+        assert await scan.run(question(port)) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "nobody answers" in printed.err
+    assert "Traceback" not in printed.err
+
+
+async def test_two_meters_at_one_address_are_a_remark(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    meters = [sending("51774213", "EC 22", primary=5), sending("50752942", "04 B9", primary=5)]
+    async with bus_of(meters, tmp_path) as port:
+        assert await scan.run(question(port)) == 0
+    printed = capsys.readouterr()
+    assert "address 5: several meters answer: " in printed.err
+    assert len(printed.out.splitlines()) == 2
+
+
+async def test_the_rate_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A pseudo-terminal has no rate: everybody answers at every one, and the usual one is taken."""
+    async with bus_of(household(BEGAN)[:1], tmp_path) as port:
+        assert await scan.run(question(port, primary=True, baudrate="auto"), as_json=True) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["baudrate"] == 2400
+    assert "somebody answers at 9600 Bd, too" in printed.err
+
+
+async def test_no_rate_is_looked_for_where_the_converter_sets_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert await scan.run(scan.Question("tcp://127.0.0.1:1", baudrate="auto")) == 2
+    assert "the converter sets the rate" in capsys.readouterr().err
+
+
+async def test_ctrl_c_keeps_what_was_found(tmp_path: Path) -> None:
+    """At the pace of 2400 Bd the first three meters come within seconds, the rest within a minute."""
+    async with bus_of(household(BEGAN), tmp_path, baudrate=2400) as port:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", RUN, port, "0.2"),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+        )
+        async with asyncio.timeout(PATIENCE):
+            await _heard(port)
+            await asyncio.sleep(6)
+            process.send_signal(signal.SIGINT)
+            out, err = await process.communicate()
+    assert process.returncode == 130
+    assert b"cut short" in err
+    (bus,) = config.parse(out.decode(), "scan", {}).buses
+    assert {str(one.address) for one in bus.meters} >= {"500091619615121B"}
+
+
+async def _heard(_port: str) -> None:
+    """Nothing to wait for but the start of Python."""

@@ -1,0 +1,160 @@
+"""The scan of a bus: both ways of looking make one list, and it is there when the scan is cut short."""
+
+import asyncio
+from collections.abc import Sequence
+from random import Random
+from typing import TypeVar
+
+import pytest
+
+from mbusd.mbus.address import SecondaryAddress
+from mbusd.mbus.link import Conversation
+from mbusd.mbus.search import ANY
+from mbusd.scanner import Finding, Plan, Progress, Scanner, Survey
+from mbusd.simulator import SimulatedBus, SimulatedMeter, identity
+from tests.mbus.driving import talk
+from tests.mbus.searching import KINDS, Unselectable, Wire, meter, sending
+
+T = TypeVar("T")
+
+
+class OnWire:
+    """Runs conversations on a simulated wire; gives way to others before each, as a bus does."""
+
+    def __init__(self, meters: Sequence[SimulatedMeter]) -> None:
+        self.wire = Wire(SimulatedBus(list(meters)))
+        self.conversations = 0
+
+    async def __call__(self, conversation: Conversation[T]) -> T:
+        await asyncio.sleep(0)
+        self.conversations += 1
+        return talk(conversation, self.wire)
+
+
+def house(number: int = 6) -> list[SimulatedMeter]:
+    """Every second meter has a primary address."""
+    chance = Random(number)  # noqa: S311
+    return [
+        meter(
+            identity(f"{chance.randrange(10**8):08}", *KINDS[index % 6]),
+            chance,
+            primary=None if index % 2 else 10 + index,
+        )
+        for index in range(number)
+    ]
+
+
+async def scanned(meters: Sequence[SimulatedMeter], plan: Plan) -> Survey:
+    return await Scanner(OnWire(meters), plan).scan()
+
+
+def everybody(survey: Survey) -> dict[str, int | None]:
+    return {str(one.address): one.primary for one in survey.findings}
+
+
+async def test_a_meter_that_is_found_both_ways_is_one() -> None:
+    meters = house()
+    survey = await scanned(meters, Plan(mask=ANY))
+    assert len(survey.findings) == len(meters)
+    assert everybody(survey) == {one.secondary.digits: one.primary for one in meters}
+    assert survey.is_complete
+    assert survey.remarks() == []
+    assert all(one.is_selectable for one in survey.findings)
+
+
+async def test_primary_addresses_only() -> None:
+    meters = house()
+    survey = await scanned(meters, Plan())
+    assert everybody(survey) == {one.secondary.digits: one.primary for one in meters if one.primary is not None}
+
+
+async def test_secondary_addresses_only_tell_the_primary_ones_too() -> None:
+    meters = house()
+    survey = await scanned(meters, Plan(primary=False, mask=ANY))
+    assert everybody(survey) == {one.secondary.digits: one.primary for one in meters}
+
+
+async def test_what_a_meter_is_read_by() -> None:
+    deaf = Unselectable(identity("99999999", "KAM", 9, 4), lambda _: [b"\x01\x06\x01"], primary=77)
+    survey = await scanned([*house(2), deaf], Plan(mask=ANY))
+    safest = {str(one.address): one.safest for one in survey.findings}
+    assert safest[deaf.secondary.digits] == 77
+    assert all(isinstance(address, SecondaryAddress) or address == 77 for address in safest.values())
+    assert Finding(SecondaryAddress("F" * 16), 3, None, is_selectable=True).safest == 3
+
+
+async def test_several_new_meters_at_address_0_are_named_by_the_search() -> None:
+    meters = [sending("51774213", "EC 22", primary=0), sending("50752942", "04 B9", primary=0)]
+    survey = await scanned(meters, Plan(mask=ANY))
+    assert everybody(survey) == {one.secondary.digits: 0 for one in meters}
+    (remark,) = survey.remarks()
+    assert remark.startswith("address 0: several meters answer: ")
+    assert all(one.secondary.digits in remark for one in meters)
+    (remark,) = (await scanned(meters, Plan())).remarks()
+    assert "a search by secondary addresses" in remark
+
+
+async def test_progress_after_each_probe() -> None:
+    steps: list[Progress] = []
+    on_wire = OnWire(house())
+    survey = await Scanner(on_wire, Plan(mask=ANY), steps.append).scan()
+    assert [step.done for step in steps] == sorted(step.done for step in steps)
+    assert len([step for step in steps if step.found is not None]) == len(survey.findings)
+    assert {step.found for step in steps if step.found} == set(survey.findings)
+    assert steps[-1].left == 0
+    assert steps[0].left >= 250
+    assert survey.probes == on_wire.conversations
+
+
+async def test_what_was_found_is_kept_when_the_scan_is_cut_short() -> None:
+    meters = house(20)
+    half = asyncio.Event()
+
+    def tell(progress: Progress) -> None:
+        if progress.done > 150:
+            half.set()
+
+    scanner = Scanner(OnWire(meters), Plan(mask=ANY), tell)
+    task = asyncio.create_task(scanner.scan())
+    await half.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert 0 < len(scanner.survey.findings) < len(meters)
+    assert not scanner.survey.is_complete
+
+
+async def test_others_have_their_turn_between_two_probes() -> None:
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    task = asyncio.create_task(other())
+    survey = await scanned(house(), Plan(mask=ANY))
+    task.cancel()
+    assert turns >= survey.probes
+
+
+async def test_a_dead_bus_ends_after_each_address_was_asked_once() -> None:
+    survey = await scanned([], Plan(mask=ANY))
+    assert survey.is_complete
+    assert survey.findings == []
+    assert survey.probes == 1 + 251 + 1 + 1  # hello, addresses, all by wildcards, good-bye
+
+
+async def test_what_was_heard_is_kept_for_a_diagnosis() -> None:
+    survey = await scanned([sending("11111111", "00 01", primary=1)], Plan())
+    assert [bytes(one.heard)[:1] for one in survey.observations] == [b"\xe5", b"\x68", b"\xe5"]
+
+
+async def test_a_meter_that_refuses_its_data_is_listed_by_its_address() -> None:
+    class Refusing(Unselectable):
+        __slots__ = ()
+
+    refusing = Refusing(identity("12345678", "KAM", 9, 4), lambda _: [b""], primary=4)
+    survey = await scanned([refusing], Plan())
+    assert [one.safest for one in survey.findings] == [4]
