@@ -9,7 +9,7 @@ from collections.abc import Coroutine, Iterator
 from datetime import UTC, datetime
 
 from mbusd import __version__, config, systemd
-from mbusd.model import Command, Event, Outcome, ReadAll, ReadNow, Scan
+from mbusd.model import ChangeMeter, Command, Event, Outcome, ReadAll, ReadNow, Scan
 from mbusd.poller import Poller
 from mbusd.settings import Settings
 from mbusd.sinks.mqtt import Broker
@@ -37,6 +37,7 @@ class Daemon:
             received=self._received,
         )
         self.pollers = [Poller.of(bus, self._emit) for bus in settings.buses]
+        self._allows_writes = settings.mqtt.allow_writes
         self._tasks: set[asyncio.Task[None]] = set()
         self._meters_said = False
 
@@ -93,24 +94,30 @@ class Daemon:
         task.add_done_callback(self._tasks.discard)
 
     async def _obey(self, asked: Asked) -> None:
-        outcome = Outcome(error=asked.error) if asked.command is None else await self._execute(asked.command)
+        outcome = Outcome(error=asked.error) if asked.command is None else await self.execute(asked.command)
         if outcome.error:
             log.info("request failed: %.300s", outcome.error)
         self._say(self.publisher.answer(asked, outcome))
 
-    async def _execute(self, command: Command) -> Outcome:
+    async def execute(self, command: Command) -> Outcome:
+        """What a command brings; every failure is an outcome."""
         match command:
-            case ReadNow(meter):
-                for poller in self.pollers:
-                    if poller.knows(meter):
-                        return await poller.read(meter)
-                return Outcome(error=f"there is no meter '{meter}'")
+            case ReadNow(meter) | ChangeMeter(meter):
+                poller = next((poller for poller in self.pollers if poller.knows(meter)), None)
+                if poller is None:
+                    return Outcome(error=f"there is no meter '{meter}'")
+                return await (poller.read(meter) if isinstance(command, ReadNow) else self._change(poller, command))
             case Scan():
                 return await self._scan(command)
             case ReadAll():
                 outcomes = await asyncio.gather(*(poller.read_all() for poller in self.pollers))
                 failed = {name: why for outcome in outcomes for name, why in outcome.failed.items()}
                 return Outcome(readings=tuple(r for o in outcomes for r in o.readings), failed=failed)
+
+    async def _change(self, poller: Poller, command: ChangeMeter) -> Outcome:
+        if not self._allows_writes:
+            return Outcome(error=f"{command.what} is refused: mqtt.allow_writes is off")
+        return await poller.change(command)
 
     async def _scan(self, command: Scan) -> Outcome:
         names = ", ".join(poller.name for poller in self.pollers)

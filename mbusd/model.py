@@ -5,6 +5,8 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Literal
 
+from mbusd.exact_json import JsonValue
+
 Value = int | Decimal | str | date | datetime | None
 """A measured number (exact), a text, a date, a moment; None = the meter says that it has no valid value."""
 
@@ -167,7 +169,19 @@ class FoundMeter:
     remark: str = ""
 
 
-Command = ReadNow | ReadAll | Scan
+ChangeName = Literal["set_address", "set_identification", "set_baudrate", "set_clock", "reset"]
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeMeter:
+    """Write to a meter; `value` is the new address, rate, time or subcode as whoever asks has written it."""
+
+    meter: str
+    what: ChangeName
+    value: str | None = None
+
+
+Command = ReadNow | ReadAll | Scan | ChangeMeter
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,3 +193,4 @@ class Outcome:
     failed: dict[str, str] = field(default_factory=dict)  # meter → why
     found: tuple[FoundMeter, ...] | None = None  # of a scan
     remarks: tuple[str, ...] = ()
+    written: JsonValue = None  # what a write did, and what of it was verified

@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from mbusd.bus import Bus
+from mbusd.changes import carry_out
 from mbusd.finder import Finder
 from mbusd.mbus.errors import MBusError, NoAnswer, Refused
 from mbusd.mbus.link import Conversation, in_manner
@@ -22,6 +23,7 @@ from mbusd.model import (
     BusChanged,
     BusStatistics,
     Change,
+    ChangeMeter,
     Event,
     Identity,
     MeterChanged,
@@ -125,6 +127,19 @@ class Poller:
                 self._adopt(finding)
             self._wake.set()
         return outcome
+
+    async def change(self, command: ChangeMeter) -> Outcome:
+        """Write to a meter. The file is the owner's: a new address or rate is to be written there, too."""
+        meter = next(meter for meter in self._meters if meter.name == command.meter)
+        baudrate = meter.settings.baudrate or self._settings.baudrate
+        try:
+            written = await carry_out(command, meter.settings.address, baudrate, self._bus)
+        except (MBusError, TransportError, ValueError) as error:
+            return Outcome(error=str(error))
+        finally:
+            self._forget_links()
+        log.warning("%s: %s by request", meter.label, command.what)
+        return Outcome(written=written)
 
     def cancel_scan(self) -> Outcome:
         """End the scan that runs."""

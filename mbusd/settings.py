@@ -205,6 +205,8 @@ class MqttSettings(_Section):
     """Publish a reading, and each value's own topic, only when something besides its time has changed."""
     values: bool = True
     """One topic a value besides the JSON of each meter."""
+    allow_writes: bool = False
+    """Let requests change meters: set_address, set_identification, set_baudrate, set_clock, reset."""
     telegrams: bool = False
     """The bytes of each read-out in hex, for bug reports."""
 

@@ -4,9 +4,8 @@ import asyncio
 import json
 import os
 import signal
-import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -16,18 +15,12 @@ from mbusd import config
 from mbusd.commands import scan
 from mbusd.mbus.address import SecondaryAddress
 from mbusd.simulated_meters import household
-from mbusd.simulator import SimulatedBus, SimulatedMeter
+from mbusd.simulator import Moment, SimulatedBus, SimulatedMeter
 from mbusd.virtual_bus import opened
 from tests.mbus.searching import sending
-from tests.wires import PATIENCE
 
 BEGAN = datetime(2026, 11, 20, 12, 0)  # noqa: DTZ001 - meters' clocks know no zone
 QUICK = 0.05  # seconds: the window of a bus whose bytes take no time
-RUN = """
-import asyncio, sys
-from mbusd.commands import scan
-sys.exit(asyncio.run(scan.run(scan.Question(sys.argv[1], timeout=float(sys.argv[2])), as_yaml=True)))
-"""
 
 
 @asynccontextmanager
@@ -40,11 +33,6 @@ async def bus_of(meters: list[SimulatedMeter], folder: Path, baudrate: int = 0) 
 def question(port: str, **more: object) -> scan.Question:
     given: dict[str, object] = {"baudrate": 38400, "timeout": QUICK, **more}
     return scan.Question(port, **given)  # type: ignore[arg-type]  # checked by what the tests find
-
-
-@pytest.fixture
-def found(capsys: pytest.CaptureFixture[str]) -> Iterator[pytest.CaptureFixture[str]]:
-    yield capsys
 
 
 async def test_the_block_for_the_configuration_passes_the_check(
@@ -116,25 +104,40 @@ async def test_no_rate_is_looked_for_where_the_converter_sets_it(capsys: pytest.
     assert "the converter sets the rate" in capsys.readouterr().err
 
 
-async def test_ctrl_c_keeps_what_was_found(tmp_path: Path) -> None:
-    """At the pace of 2400 Bd the first three meters come within seconds, the rest within a minute."""
-    async with bus_of(household(BEGAN), tmp_path, baudrate=2400) as port:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", RUN, port, "0.2"),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
-        )
-        async with asyncio.timeout(PATIENCE):
-            await _heard(port)
-            await asyncio.sleep(6)
-            process.send_signal(signal.SIGINT)
-            out, err = await process.communicate()
-    assert process.returncode == 130
-    assert b"cut short" in err
-    (bus,) = config.parse(out.decode(), "scan", {}).buses
-    assert {str(one.address) for one in bus.meters} >= {"500091619615121B"}
+async def test_ctrl_c_keeps_what_was_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """While the meter at address 12 is read, somebody presses Ctrl-C."""
+    meters = household(BEGAN)
+    (pressed,) = [one for one in meters if one.primary == 12]
+    pages = pressed.pages
+
+    def press(moment: Moment) -> Sequence[bytes]:
+        os.kill(os.getpid(), signal.SIGINT)
+        return pages(moment)
+
+    pressed.pages = press
+    async with bus_of(meters, tmp_path) as port:
+        assert await scan.run(question(port), as_yaml=True) == 130
+    printed = capsys.readouterr()
+    assert "cut short" in printed.err
+    (bus,) = config.parse(printed.out, "scan", {}).buses
+    before = {one.secondary.digits for one in meters if one.primary is not None and one.primary < 12}
+    assert before <= {str(one.address) for one in bus.meters} < {one.secondary.digits for one in meters}
 
 
-async def _heard(_port: str) -> None:
-    """Nothing to wait for but the start of Python."""
+async def test_a_port_that_is_lost_keeps_what_was_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    meters = household(BEGAN)
+    (last,) = [one for one in meters if one.primary == 12]
+    pages = last.pages
+    async with AsyncExitStack() as stack:
+        served = await stack.enter_async_context(opened(SimulatedBus(meters, BEGAN), tcp=("127.0.0.1", 0), baudrate=0))
+
+        def unplug(moment: Moment) -> Sequence[bytes]:
+            asyncio.get_running_loop().create_task(stack.aclose())
+            return pages(moment)
+
+        last.pages = unplug
+        assert served.tcp is not None
+        assert await scan.run(question(f"tcp://127.0.0.1:{served.tcp[1]}")) == 1
+    printed = capsys.readouterr()
+    assert "primary address 3 " in printed.out
+    assert "not complete" in printed.err

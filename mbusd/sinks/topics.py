@@ -11,6 +11,8 @@ from mbusd import exact_json
 from mbusd.exact_json import JsonValue
 from mbusd.model import (
     BusStatistics,
+    ChangeMeter,
+    ChangeName,
     Command,
     FoundMeter,
     Identity,
@@ -25,6 +27,7 @@ from mbusd.model import (
     Value,
 )
 
+REQUESTS = ("read", "read_all", "scan", "set_address", "set_identification", "set_baudrate", "set_clock", "reset")
 ONLINE = "online"
 OFFLINE = "offline"
 LONGEST_REQUEST = 10_000  # characters; answers echo parts of requests, and brokers have a limit
@@ -167,6 +170,8 @@ class Topics:
             document["data"] = {"found": found, "remarks": list(outcome.remarks)}
         elif isinstance(asked.command, Scan):
             document["data"] = {}
+        elif isinstance(asked.command, ChangeMeter):
+            document["data"] = {"meter": asked.command.meter, "written": outcome.written}
         elif isinstance(asked.command, ReadNow):
             document["data"] = {"meter": asked.command.meter, "reading": _document(outcome.readings[0])}
         else:
@@ -204,8 +209,10 @@ def _command(name: str, document: Mapping[str, JsonValue]) -> tuple[Command | No
             return ReadAll(), None
         case "scan":
             return _scan(document)
+        case "set_address" | "set_identification" | "set_baudrate" | "set_clock" | "reset":
+            return _change(name, document)
         case _:
-            return None, f"there is no request '{name}'; there are read, read_all and scan"
+            return None, f"there is no request '{name}'; there are {', '.join(REQUESTS)}"
 
 
 def _parsed(payload: str) -> object:
@@ -227,6 +234,14 @@ def _finite(text: str) -> float:
     if not isfinite(number):
         raise ValueError(text)
     return number
+
+
+def _change(what: ChangeName, document: Mapping[str, JsonValue]) -> tuple[Command | None, str | None]:
+    """`value` may also stand under the name of the thing: `{"meter": "flat_1", "address": 5}`."""
+    meter, value = document.get("meter"), document.get("value", document.get(what.removeprefix("set_")))
+    if not isinstance(meter, str) or isinstance(value, bool) or not isinstance(value, str | int | None):
+        return None, f'{what} takes {{"meter": name, "value": …}}'
+    return ChangeMeter(meter, what, None if value is None else str(value)), None
 
 
 def _scan(document: Mapping[str, JsonValue]) -> tuple[Command | None, str | None]:

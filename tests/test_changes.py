@@ -1,0 +1,96 @@
+"""Writing to meters by request: what may be asked, what comes of it on a simulated bus, and that it must be allowed."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+import pytest
+
+from mbusd.app import Daemon
+from mbusd.bus import Bus
+from mbusd.changes import carry_out
+from mbusd.config import parse
+from mbusd.mbus.address import PrimaryAddress, parse_address
+from mbusd.mbus.aiming import WriteRefused
+from mbusd.model import ChangeMeter, ReadNow
+from mbusd.simulated_meters import household
+from mbusd.simulator import SimulatedBus
+from mbusd.sinks.topics import Asked, Topics
+from mbusd.transport import Port
+from mbusd.virtual_bus import opened
+
+BEGAN = datetime(2026, 11, 20, 12, 10)  # noqa: DTZ001 - meters' clocks know no zone
+
+
+@asynccontextmanager
+async def house() -> AsyncIterator[tuple[SimulatedBus, Bus]]:
+    wire = SimulatedBus(household(BEGAN), BEGAN)
+    async with opened(wire, tcp=("127.0.0.1", 0), baudrate=0) as served:
+        assert served.tcp is not None
+        bus = Bus(Port("tcp://{}:{}".format(*served.tcp), 38400))
+        await bus.open()
+        try:
+            yield wire, bus
+        finally:
+            bus.close()
+
+
+async def test_a_new_primary_address_is_verified() -> None:
+    async with house() as (wire, bus):
+        written = await carry_out(ChangeMeter("gas", "set_address", "77"), PrimaryAddress(3), 38400, bus)
+        assert [meter.primary for meter in wire.meters if meter.name == "gas"] == [77]
+    assert isinstance(written, dict)
+    assert written["verified"]
+
+
+async def test_an_address_that_is_taken_is_refused_and_nothing_changes() -> None:
+    async with house() as (wire, bus):
+        with pytest.raises(WriteRefused):
+            await carry_out(ChangeMeter("gas", "set_address", "12"), PrimaryAddress(3), 38400, bus)
+        assert [meter.primary for meter in wire.meters if meter.name == "gas"] == [3]
+
+
+@pytest.mark.parametrize(
+    ("what", "value"), [("set_address", "x"), ("set_address", None), ("set_clock", "noon"), ("reset", "XYZ")]
+)
+async def test_a_value_that_is_none_is_said_before_anything_is_sent(what: str, value: str | None) -> None:
+    async with house() as (wire, bus):
+        with pytest.raises(ValueError, match=r"no number|needs a value|no time|no subcode"):
+            await carry_out(ChangeMeter("gas", what, value), PrimaryAddress(3), 38400, bus)  # type: ignore[arg-type]  # a parameter of the test
+        assert wire.requests == 0
+
+
+async def test_a_transparent_converter_cannot_follow_a_new_rate() -> None:
+    async with house() as (_, bus):
+        with pytest.raises(Exception, match="keeps its rate"):
+            await carry_out(ChangeMeter("gas", "set_baudrate", "9600"), parse_address("2185034493152103"), 38400, bus)
+
+
+@pytest.mark.parametrize(
+    ("request_", "payload", "command"),
+    [
+        ("set_address", '{"meter": "gas", "address": 5}', ChangeMeter("gas", "set_address", "5")),
+        ("set_address", '{"meter": "gas", "value": "5"}', ChangeMeter("gas", "set_address", "5")),
+        ("set_clock", '{"meter": "gas"}', ChangeMeter("gas", "set_clock")),
+        ("reset", "gas", ChangeMeter("gas", "reset")),
+        ("set_baudrate", '{"meter": "gas", "baudrate": 9600}', ChangeMeter("gas", "set_baudrate", "9600")),
+        ("read", "gas", ReadNow("gas")),
+    ],
+)
+def test_what_may_be_asked(request_: str, payload: str, command: ChangeMeter) -> None:
+    asked = Topics().asked(f"mbusd/bridge/request/{request_}", payload)
+    assert asked == Asked(command, response_topic=f"mbusd/bridge/response/{request_}")
+
+
+@pytest.mark.parametrize("payload", ["{}", '{"meter": 5, "value": [1]}', '{"meter": "gas", "address": true}'])
+def test_what_cannot_be_asked(payload: str) -> None:
+    asked = Topics().asked("mbusd/bridge/request/set_address", payload)
+    assert asked is not None
+    assert asked.command is None
+    assert asked.error == 'set_address takes {"meter": name, "value": …}'
+
+
+async def test_nothing_is_written_unless_the_owner_allows_it() -> None:
+    settings = parse("buses: [{name: b, port: /dev/none, meters: [{name: gas, address: 3}]}]", "test", {})
+    outcome = await Daemon(settings).execute(ChangeMeter("gas", "set_address", "5"))
+    assert outcome.error == "set_address is refused: mqtt.allow_writes is off"
