@@ -178,12 +178,17 @@ class Scanner:
         """Note a meter of the search; one that was found at a primary address is the same. None: nobody new."""
         remark = "" if selection.fabrication is None else f"only by fabrication number {selection.fabrication}"
         finding = Finding(selection.mask, meter.primary, meter.telegram, not remark, remark)
-        for index, other in enumerate(self.survey.findings):
-            same = other.address == finding.address and not remark
-            if same or (other.address is None and other.primary is not None and other.primary == finding.primary):
-                self.survey.findings[index] = replace(finding, primary=other.primary)
+        findings = self.survey.findings
+        for index, other in enumerate(findings):
+            if other.address == finding.address and not remark:
+                findings[index] = replace(other, is_selectable=True)
                 return None
-        self.survey.findings.append(finding)
+            if other.primary == finding.primary is not None and not other.is_selectable:
+                findings[index] = finding  # who is it? now that is known
+                if other.address is not None:  # what had looked like one meter were two, one upon the other
+                    self.survey.crowded.append(other.primary)
+                return None
+        findings.append(finding)
         return finding
 
     def _report(self, probed: str, left: int, found: Finding | None) -> None:

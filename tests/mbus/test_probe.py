@@ -58,12 +58,12 @@ def test_a_meter_is_read_and_must_answer_to_its_name() -> None:
     assert script.hex == [NKE_1, READ_1, SELECT_KAM]
 
 
-def test_a_meter_that_knows_no_selection_says_its_name_twice() -> None:
-    script = Script([E5, TELEGRAM, Silence(), Silence(), TELEGRAM])
+def test_a_meter_that_knows_no_selection_says_its_name_again_and_again() -> None:
+    script = Script([E5, TELEGRAM, Silence(), Silence()] + [TELEGRAM] * 4)
     found = talk(probe_primary(1), script)
     assert isinstance(found, Meter)
     assert not found.is_selectable
-    assert script.hex == [NKE_1, READ_1, SELECT_KAM, SELECT_KAM, READ_1_AGAIN]
+    assert script.hex == [NKE_1, READ_1, SELECT_KAM, SELECT_KAM] + [READ_1_AGAIN, READ_1] * 2
 
 
 def test_whoever_does_not_say_the_same_name_again_is_no_meter() -> None:
@@ -108,8 +108,8 @@ def test_meters_that_ignore_a_reset_are_asked_for_data_at_once() -> None:
 
 
 def test_two_meters_at_one_address_never_look_like_one_that_does_not_exist() -> None:
-    """In step, these two send the telegram of 50750002."""
-    there = [sending("51774213", "EC 22", primary=5), sending("50752942", "04 B9", primary=5)]
+    """In step, these send the telegrams of 30505010 and of 50750002."""
+    there = [sending("30745142", "83 9D", primary=5), sending("93523045", "39 D7", primary=5)]
     assert isinstance(Wire(SimulatedBus(there)).ask(probe_primary(5)), Crowd)
     there = [sending("51774213", "EC 22"), sending("50752942", "04 B9")]
     assert isinstance(Wire(SimulatedBus(there)).ask(probe_secondary(ANY)), Crowd)
