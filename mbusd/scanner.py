@@ -183,10 +183,10 @@ class Scanner:
             if other.address == finding.address and not remark:
                 findings[index] = replace(other, is_selectable=True)
                 return None
-            if other.primary == finding.primary is not None and not other.is_selectable:
+            if finding.primary is not None and other.primary == finding.primary and not other.is_selectable:
                 findings[index] = finding  # who is it? now that is known
                 if other.address is not None:  # what had looked like one meter were two, one upon the other
-                    self.survey.crowded.append(other.primary)
+                    self.survey.crowded.append(finding.primary)
                 return None
         findings.append(finding)
         return finding

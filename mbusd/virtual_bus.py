@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Protocol
 
 from mbusd.mbus.frames import Frame, FrameReader, Noise
-from mbusd.simulator import SimulatedBus, superpose
+from mbusd.simulator import SimulatedBus
+from mbusd.superposition import superpose
 
 CHARACTER = 11  # bit times of one byte: start, 8 data, even parity, stop
 SHORTEST_PAUSE = 11  # bit times between a request and its answer

@@ -21,6 +21,7 @@ HOUSE = """
 0 rfc2217
 0 schedule
 0 simulated_writes
+0 superposition
 0 systemd
 0 timing
 0 units
@@ -39,7 +40,7 @@ HOUSE = """
 1 mbus/values: mbus/errors
 
 2 settings: model transport mbus/address
-2 simulator: simulated_writes mbus/address mbus/errors mbus/frames
+2 simulator: simulated_writes superposition mbus/address mbus/errors mbus/frames
 2 mbus/link: mbus/address mbus/errors mbus/frames mbus/quirks
 2 mbus/records: mbus/address mbus/errors mbus/values mbus/vif
 2 mbus/twins: mbus/address mbus/media
@@ -51,7 +52,7 @@ HOUSE = """
 3 config: settings
 3 shared_bus: transport mbus/address mbus/frames mbus/link
 3 simulated_values: simulator
-3 virtual_bus: simulator mbus/frames
+3 virtual_bus: simulator superposition mbus/frames
 3 mbus/fixed: mbus/errors mbus/records mbus/values mbus/vif
 3 mbus/observation: mbus/address mbus/frames mbus/link
 3 sinks/homeassistant: exact_json model sinks/entities
@@ -151,7 +152,9 @@ FLOOR_OF = {
     **dict.fromkeys(("transport", "rfc2217", "timing", "bus", "shared_bus", "writes", "changes"), "bus_side"),
     **dict.fromkeys(("meter", "poller", "schedule", "scanner", "finder", "normalise", "units"), "bus_side"),
     **dict.fromkeys(("document", "explain"), "paper"),
-    **dict.fromkeys(("simulator", "simulated_values", "simulated_meters", "simulated_writes"), "simulation"),
+    **dict.fromkeys(
+        ("simulator", "simulated_values", "simulated_meters", "simulated_writes", "superposition"), "simulation"
+    ),
     **dict.fromkeys(("meter_file", "virtual_bus"), "simulation"),
     **dict.fromkeys(("model", "exact_json", "settings", "config"), "shared"),
 }

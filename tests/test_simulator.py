@@ -12,7 +12,8 @@ from mbusd.mbus.frames import LongFrame, ShortFrame, encode, parse
 from mbusd.meter_file import meter_from, meters_from
 from mbusd.simulated_meters import household
 from mbusd.simulated_values import HOUR, Profile, encode_value
-from mbusd.simulator import Fault, Moment, SimulatedBus, SimulatedMeter, superpose
+from mbusd.simulator import Fault, Moment, SimulatedBus, SimulatedMeter
+from mbusd.superposition import superpose
 
 E5 = b"\xe5"
 BEGAN = datetime(2025, 3, 30, 12, 0, tzinfo=UTC)

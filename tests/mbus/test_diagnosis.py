@@ -12,7 +12,8 @@ from mbusd.mbus.link import Conversation, Reply, Silence
 from mbusd.mbus.master import ReadOut, read_out, req_ud2, select, snd_nke
 from mbusd.mbus.observation import Observation
 from mbusd.meter_file import meter_from
-from mbusd.simulator import SimulatedBus, SimulatedMeter, superpose
+from mbusd.simulator import SimulatedBus, SimulatedMeter
+from mbusd.superposition import superpose
 from mbusd.virtual_bus import Wire
 
 E5 = b"\xe5"

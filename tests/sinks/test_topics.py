@@ -9,7 +9,7 @@ import pytest
 
 from mbusd.exact_json import JsonValue
 from mbusd.model import BusStatistics, Command, Outcome, ReadAll, ReadNow
-from mbusd.sinks.topics import Asked, Message, Topics, plain
+from mbusd.sinks.topics import REQUESTS, Asked, Message, Topics, plain
 from tests.sinks.readings import HEAT, NOON, info, reading
 
 TOPICS = Topics()
@@ -174,7 +174,7 @@ def test_requests(command: str, payload: str, asked: Command) -> None:
         ("read", '{"meter": ["x"]}', 'read needs the name of a meter: {"meter": "…"}'),
         ("read", "[1]", "the payload is a JSON object or the name of a meter"),
         ("read", "x" * 10001, "the request is longer than 10000 characters"),
-        ("explode", "{}", "there is no request 'explode'; there are read and read_all"),
+        ("explode", "{}", "there is no request 'explode'; there are " + ", ".join(REQUESTS)),
     ],
 )
 def test_requests_that_are_none_are_told_so(command: str, payload: str, error: str) -> None:
