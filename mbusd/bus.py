@@ -99,15 +99,26 @@ class Bus:
         self._protocol: BusProtocol | None = None
         self._reader = FrameReader()
         self._is_settled = False  # the exchange before ended well: nothing more will come
+        self._was_silent = False  # the exchange before was waited out, and nothing came
+        self._sent_until = 0.0  # when the last byte of ours was on the wire
+        self._began_at = 0.0  # when the first byte of the frame that is arriving came
         self._open_until = 0.0  # an answer that nobody waits for any more may still come until then
         self._counts = BusStatistics()
         self._busy = 0.0
         self._since = self.last_request_at = time.monotonic()
 
-    async def keep_open(self, changed: Callable[[bool, str], None]) -> None:
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a port to speak to now."""
+        return self._protocol is not None and self._transport is not None and not self._protocol.lost.done()
+
+    async def keep_open(
+        self, changed: Callable[[bool, str], None], reopened: Callable[[], None] = lambda: None
+    ) -> None:
         """Open the port, and again whenever it is lost, for ever; tell `changed(up, why)` of each change.
 
-        A gateway that hangs up after a quiet hour and takes the next call is no news to anybody.
+        A gateway that hangs up after a quiet hour and takes the next call is no news to anybody; only `reopened` is
+        called then: meanwhile somebody else may have spoken to the meters, or they had no power.
         """
         is_up, failures = False, 0
         while True:
@@ -120,7 +131,9 @@ class Bus:
                 await _pause(failures)
                 continue
             opened = time.monotonic()
-            if not is_up:
+            if is_up:
+                reopened()
+            else:
                 changed(True, "")  # noqa: FBT003
             try:
                 why = await asyncio.shield(lost)  # others look at it too: it must not be cancelled with this task
@@ -141,7 +154,7 @@ class Bus:
         protocol = BusProtocol()
         self._transport = await self._opener(self.port, lambda: protocol)
         self._protocol = protocol
-        self._is_settled = False
+        self._is_settled = self._was_silent = False
         self._take_rate(self.port.baudrate)
         protocol.last_byte_at = time.monotonic()
         self._open_until = protocol.last_byte_at + self.port.warm_up_seconds
@@ -196,15 +209,16 @@ class Bus:
         await self._tune(request.manner.baudrate or self.port.baudrate)
         settled = self._is_settled and request.attempt == 1
         await self._wait_for_silence(protocol, request.manner.pause, settled=settled)
-        self._is_settled = False  # until the exchange has ended well
+        self._is_settled = self._was_silent = False  # until the exchange has ended so
         await self._wake(request.manner)
         data = encode(request.frame)
         self._count(requests=1, retries=int(request.attempt > 1))
         log.debug("%s > %s", self.port.name, data.hex(" ").upper())
         self.last_request_at = time.monotonic()
-        sent = self.last_request_at + self.timing.wire(len(data))
+        self._sent_until = sent = self.last_request_at + self.timing.wire(len(data))
         self._write(data)
-        window_ends = sent + (request.manner.window or self.timing.window) + self.timing.slack
+        window = max(request.manner.window or self.timing.window, request.manner.shortest_window)
+        window_ends = sent + window + self.timing.slack
         self._open_until = window_ends
         heard = bytearray()
         try:
@@ -214,7 +228,7 @@ class Bus:
             self.recent.append(Observation(request.frame, bytes(heard)))
         self._judge(request, reply)
         if not isinstance(reply, Silence | Noise):
-            self.timing = self.timing.after_answer(protocol.first_byte_at - sent)
+            self.timing = self.timing.after_answer(self._began_at - sent)
         return reply
 
     async def _wake(self, manner: Manner) -> None:
@@ -245,6 +259,7 @@ class Bus:
         A telegram that comes for SND_NKE is not the E5 that is due.
         """
         if isinstance(reply, Silence):
+            self._was_silent = True
             self._count(timeouts=int(request.is_answered))
             return
         if isinstance(reply, Noise) or not self._reader.is_idle:  # bytes behind a frame: perhaps a second meter's
@@ -254,7 +269,7 @@ class Bus:
         self._is_settled = is_due and request.attempt == 1
 
     def _connected(self) -> BusProtocol:
-        if self._protocol is None or self._transport is None or self._protocol.lost.done():
+        if self._protocol is None or not self.is_open:
             raise TransportError(self.port.name, "the port is not open")
         return self._protocol
 
@@ -273,7 +288,7 @@ class Bus:
         stray = protocol.take()
         quiet_for = max(pause, self.timing.idle if settled and not stray else self.timing.settle)
         while time.monotonic() < give_up:
-            if not await protocol.more(max(open_until, protocol.last_byte_at + quiet_for)):
+            if not await protocol.more(max(open_until, protocol.last_byte_at + quiet_for, self._sent_until + pause)):
                 break
             self._connected()
             stray = (stray + protocol.take())[:LONGEST]
@@ -288,7 +303,7 @@ class Bus:
             self.idle_noise = (self.idle_noise + stray)[-LONGEST:]
             return
         last = self.recent[-1]
-        if not last.heard:
+        if self._was_silent:
             self.timing = self.timing.after_late_answer()
         self.recent[-1] = replace(last, after=last.after + stray)
 
@@ -302,6 +317,8 @@ class Bus:
         while len(heard) < MOST_BYTES and await protocol.more(deadline):
             if protocol.lost.done():
                 raise TransportError(self.port.name, protocol.lost.result())
+            if reader.is_idle:
+                self._began_at = protocol.first_byte_at
             data = protocol.take()
             heard += data
             for event in reader.feed(data):

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from mbusd.bus import Bus
 from mbusd.changes import carry_out
@@ -37,14 +38,16 @@ from mbusd.normalise import reading
 from mbusd.scanner import Finding
 from mbusd.settings import BusSettings, MeterSettings
 from mbusd.shared_bus import SharedBus
-from mbusd.transport import Port, TransportError, host_and_port
+from mbusd.transport import Port, RateError, TransportError, host_and_port
 
 log = logging.getLogger(__name__)
 
 STATISTICS_SECONDS = 60.0
 HEARTBEAT_SECONDS = 10.0
+LOOK_AGAIN_SECONDS = 30.0  # after a scan at start that the port did not survive
 TOO_MANY_READ_OUTS = 0x09  # application error: the battery's budget is used up
 
+T = TypeVar("T")
 Emit = Callable[[Event], None]
 
 
@@ -69,7 +72,7 @@ class Poller:
             )
         self._settings = settings
         self._opened = asyncio.Event()
-        self._finder = Finder(self.name, bus.run, emit)
+        self._finder = Finder(self.name, self._probe, emit)
         self._phases = phases = phases or random.Random()  # noqa: S311 - no secret, only not in step
         now = time.monotonic()
         self._meters = [Meter.of(meter, settings, now, phases.random()) for meter in settings.meters]
@@ -96,7 +99,7 @@ class Poller:
             self._tell(meter)
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._bus.keep_open(self._bus_changed), name=f"{self.name}: port")
+                group.create_task(self._bus.keep_open(self._bus_changed, self._bus_reopened), name=f"{self.name}: port")
                 group.create_task(self._poll(), name=f"{self.name}: poll")
                 group.create_task(self._report(), name=f"{self.name}: statistics")
                 group.create_task(self._discover(), name=f"{self.name}: discover")
@@ -122,11 +125,18 @@ class Poller:
         known = [meter.secondary for meter in self._meters if meter.secondary is not None]
         survey, outcome = await self._finder.scan(mode, known)
         if survey is not None:
-            self._forget_links()
             for finding in survey.findings:
-                self._adopt(finding)
+                if finding.safest not in survey.crowded:
+                    self._adopt(finding)
             self._wake.set()
         return outcome
+
+    async def _probe(self, conversation: Conversation[T]) -> T:
+        """One probe of a scan, which may reset the link with any meter, or select another."""
+        try:
+            return await self._bus.run(conversation)
+        finally:
+            self._forget_links()
 
     async def change(self, command: ChangeMeter) -> Outcome:
         """Write to a meter. The file is the owner's: a new address or rate is to be written there, too."""
@@ -156,12 +166,14 @@ class Poller:
         self._tell(meter)
 
     async def _discover(self) -> None:
-        """The scan at start, as soon as the bus is open."""
+        """The scan at start, as soon as the bus is open; once more where the port was lost in it."""
         mode = self._settings.scan_at_start
-        if mode is None:
-            return
-        await self._opened.wait()
-        await self.scan(mode)
+        while mode is not None:
+            await self._opened.wait()
+            outcome = await self.scan(mode)
+            if outcome.error is None:
+                return
+            await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
     async def _ask_for(self, meter: Meter) -> Outcome:
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
@@ -179,7 +191,7 @@ class Poller:
                 await self._read(meter)
                 continue
             pause = min((meter.schedule.due for meter in self._meters), default=float("inf")) - self._beat
-            pause = HEARTBEAT_SECONDS if self._down else min(max(pause, 0.0), HEARTBEAT_SECONDS)
+            pause = min(max(pause, 0.0), HEARTBEAT_SECONDS) if self._is_up else HEARTBEAT_SECONDS
             try:
                 async with asyncio.timeout(pause):
                     await self._wake.wait()
@@ -190,14 +202,21 @@ class Poller:
     def _next(self, now: float) -> Meter | None:
         if self._asked:
             return self._asked.pop(0)
-        if self._down is not None or not self._meters:
+        if not self._is_up or not self._meters:
             return None
         first = min(self._meters, key=lambda meter: meter.schedule.due)
         return first if first.schedule.due <= now else None
 
+    @property
+    def _is_up(self) -> bool:
+        """Whether meters can be read now: not while a port is opened again that everybody thinks is open."""
+        return self._down is None and self._bus.is_open
+
     async def _read(self, meter: Meter) -> None:
         try:
             result = await self._read_out(meter)
+        except RateError as error:
+            self._failed(meter, error)
         except TransportError as error:  # the wire's fault: the meter stays due
             self._answer(meter, Outcome(error=str(error), failed={meter.label: str(error)}))
             await asyncio.sleep(0)
@@ -258,7 +277,7 @@ class Poller:
         meter.recognise(taken.identity)
         meter.keys = tuple((item.key, item.unit, item.quantity) for item in taken.measurements)
 
-    def _failed(self, meter: Meter, error: MBusError) -> None:
+    def _failed(self, meter: Meter, error: MBusError | RateError) -> None:
         self._failures += 1
         now = time.monotonic()
         if isinstance(error, Refused) and error.code == TOO_MANY_READ_OUTS:
@@ -289,11 +308,17 @@ class Poller:
         self._down = None if up else why
         if up:
             self._opened.set()
+        else:
+            self._opened.clear()
         log.log(logging.INFO if up else logging.WARNING, "bus %s: %s", self.name, "open" if up else f"away: {why}")
         self._emit(BusChanged(self.name, up, why))
         self._forget_links()
         for meter in self._meters:
             self._tell(meter)
+        self._wake.set()
+
+    def _bus_reopened(self) -> None:
+        self._forget_links()
         self._wake.set()
 
     def _forget_links(self) -> None:

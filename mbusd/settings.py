@@ -303,6 +303,14 @@ class BusSettings(_Section):
     """Default for its meters. Battery meters pay for every read-out."""
     meters: tuple[MeterSettings, ...] = ()
 
+    @model_validator(mode="after")
+    def _rates_that_can_be(self) -> "BusSettings":
+        others = {meter.baudrate for meter in self.meters} - {None, self.baudrate}
+        if others and self.port.lower().startswith("tcp://"):
+            rates = " and ".join(map(str, sorted(filter(None, others))))
+            raise ValueError(f"a transparent tcp:// converter keeps its rate: no meter at {rates} Bd; use rfc2217://")
+        return self
+
     @property
     def scan_at_start(self) -> ScanMode | None:
         """What to look for when the bus is first open."""

@@ -38,6 +38,10 @@ class TransportError(Exception):
         self.why = why
 
 
+class RateError(TransportError):
+    """A rate that the port cannot be given: the trouble of the meter that wants it, not of the wire."""
+
+
 @dataclass(frozen=True, slots=True)
 class Port:
     """Where a bus hangs: `/dev/ttyUSB0` or `tcp://host:port`, and the rate of its wire in Bd."""
@@ -82,16 +86,27 @@ async def open_port(port: Port, protocol: ProtocolFactory) -> asyncio.Transport:
 
 
 async def set_baudrate(port: Port, transport: asyncio.Transport, baudrate: int) -> None:
-    """Another rate on an open port, for meters that have their own. Raises TransportError where that is impossible."""
+    """Another rate on an open port, for meters that have their own. Raises RateError where that is impossible.
+
+    An RFC 2217 server that does not say which rate it has now is hung up: the next connection begins anew.
+    """
     try:
         if isinstance(transport, RemoteSerial):
-            await transport.set_baudrate(baudrate)
+            await _set_remote_baudrate(transport, baudrate)
         elif isinstance(transport, serial_asyncio.SerialTransport):
             transport.serial.baudrate = baudrate
         else:
-            raise TransportError(port.name, f"a transparent converter keeps its rate: no {baudrate} Bd here")
-    except (serial.SerialException, Rfc2217Error, OSError, ValueError) as error:
-        raise TransportError(port.name, f"cannot change to {baudrate} Bd: {error}") from error
+            raise RateError(port.name, f"a transparent converter keeps its rate: no {baudrate} Bd here")
+    except (serial.SerialException, Rfc2217Error, OSError, ValueError, termios.error) as error:
+        raise RateError(port.name, f"cannot change to {baudrate} Bd: {error}") from error
+
+
+async def _set_remote_baudrate(transport: RemoteSerial, baudrate: int) -> None:
+    try:
+        await transport.set_baudrate(baudrate)
+    except BaseException:
+        transport.abort()
+        raise
 
 
 async def _open_serial(port: Port, protocol: ProtocolFactory) -> asyncio.Transport:

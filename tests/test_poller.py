@@ -18,7 +18,17 @@ from mbusd.bus import Bus
 from mbusd.mbus.frames import Frame, LongFrame, ShortFrame, encode
 from mbusd.mbus.link import Conversation
 from mbusd.meter_file import meter_from
-from mbusd.model import BusChanged, Event, MeterChanged, MeterInfo, Outcome, Reading, ReadingTaken, StatisticsTaken
+from mbusd.model import (
+    BusChanged,
+    Event,
+    MeterChanged,
+    MeterInfo,
+    Outcome,
+    Reading,
+    ReadingTaken,
+    ScanChanged,
+    StatisticsTaken,
+)
 from mbusd.poller import Poller
 from mbusd.settings import BusSettings
 from mbusd.simulator import Answer, Fault, SimulatedBus, SimulatedMeter
@@ -26,7 +36,7 @@ from mbusd.transport import Port
 from mbusd.virtual_bus import opened
 from tests.wires import PATIENCE, converter
 
-E = TypeVar("E", ReadingTaken, MeterChanged, BusChanged, StatisticsTaken)
+E = TypeVar("E", ReadingTaken, MeterChanged, BusChanged, StatisticsTaken, ScanChanged)
 T = TypeVar("T")
 
 
@@ -89,17 +99,16 @@ def meter(address: int = 5, **more: object) -> SimulatedMeter:
     entry: dict[str, object] = {
         "address": address,
         "identification": f"{address:08}",
-        "manufacturer": "KAM",
+        "manufacturer": "SON",  # of whom no quirk is known: the bus's window holds
         "medium": 4,
         "records": ["04 06 0A 00 00 00"],
     }
     return meter_from(entry | more)
 
 
-def settings(port: str, *meters: dict[str, object], interval: str = "manual", name: str = "cellar") -> BusSettings:
-    return BusSettings.model_validate(
-        {"name": name, "port": port, "baudrate": 38400, "interval": interval, "meters": meters}
-    )
+def settings(port: str, *meters: dict[str, object], interval: str = "manual", **more: object) -> BusSettings:
+    entry = {"name": "cellar", "port": port, "baudrate": 38400, "interval": interval, "meters": meters}
+    return BusSettings.model_validate(entry | more)
 
 
 def named(*addresses: int) -> list[dict[str, object]]:
@@ -123,17 +132,22 @@ async def polled(settings: BusSettings, seen: Seen, bus: Bus | None = None) -> A
 
 @asynccontextmanager
 async def house(
-    wire: SimulatedBus, folder: Path, *meters: dict[str, object], interval: str = "manual", window: float = 0.5
+    wire: SimulatedBus,
+    folder: Path,
+    *meters: dict[str, object],
+    interval: str = "manual",
+    window: float = 0.5,
+    **more: object,
 ) -> AsyncIterator[tuple[Poller, Seen]]:
     """Virtual meters on a pseudo-terminal that takes no time, and a poller that reads these of them.
 
-    `window` 0: silence shall not cost the test much.
+    `window` 0: silence shall not cost the test much. `more`: further options of the bus.
     """
     seen = Seen()
     async with opened(wire, link=folder / "port", baudrate=0) as served:
         assert served.device is not None
         bus = Bus(Port(served.device, 38400), window)
-        async with polled(settings(served.device, *meters, interval=interval), seen, bus) as poller:
+        async with polled(settings(served.device, *meters, interval=interval, **more), seen, bus) as poller:
             yield poller, seen
 
 
@@ -178,9 +192,9 @@ async def test_meters_without_a_name_are_called_by_their_secondary_address(tmp_p
     wire = Wiretap(meter(5))
     async with house(wire, tmp_path, {"address": 5}, interval="1d") as (poller, seen):
         await seen.until(lambda: seen.of(ReadingTaken))
-        assert poller.knows("000000052D2C0104")
-        assert (await asked(poller, "000000052D2C0104")).error is None
-    assert len(seen.readings("000000052D2C0104")) == 2
+        assert poller.knows("00000005EE4D0104")
+        assert (await asked(poller, "00000005EE4D0104")).error is None
+    assert len(seen.readings("00000005EE4D0104")) == 2
     assert [event.info.name for event in seen.of(MeterChanged)][:2] == ["", ""]
 
 
@@ -372,7 +386,7 @@ async def test_an_exchanged_meter_is_read_twice_before_it_is_believed(
     assert seen.infos("m5")[-1].identity == outcome.readings[0].identity
     warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(warnings) == 1
-    assert warnings[0].startswith("m5: another meter answers here now: KAM 87654321")
+    assert warnings[0].startswith("m5: another meter answers here now: SON 87654321")
 
 
 def takes_turns(wire: Wiretap, *meters: SimulatedMeter) -> None:
@@ -500,7 +514,7 @@ async def test_what_the_simulator_spoils_never_becomes_a_wrong_reading(
         {
             "address": 5,
             "identification": "00000005",
-            "manufacturer": "KAM",
+            "manufacturer": "SON",
             "medium": 4,
             "telegrams": [["04 06 01 00 00 00"], ["04 13 02 00 00 00"], ["02 5A 03 00"]],
         }

@@ -72,10 +72,15 @@ class Findings:
         """It is not there after all."""
         self._known.discard(address)
 
-    def are_new(self) -> bool:
-        """Two meters send the very same, except for who they are: they have just come from the factory."""
-        likenesses = [likeness(meter) for meter in self.meters.values()]
-        return len(set(likenesses)) < len(likenesses)
+    def alike(self) -> set[Selection]:
+        """Meters that send the very same as another, except for who they are: they have just come from the factory.
+
+        Where that is every second one, the others are as new, though they may be the only ones of their kind.
+        """
+        likenesses = {selection: likeness(meter) for selection, meter in self.meters.items()}
+        numbers = Counter(likenesses.values())
+        alike = {selection for selection, one in likenesses.items() if numbers[one] > 1}
+        return set(likenesses) if 2 * len(alike) >= len(likenesses) else alike
 
     def doubtful(self, mask: str, position: int) -> list[Selection]:
         """Who seems to be alone in its part of a mask split by this digit, while the others there are many."""

@@ -23,8 +23,9 @@ class LinkState:
     """What the master remembers of its link with one meter from one read-out to the next (EN 13757-2 cl. 5.7.5)."""
 
     fcb: bool | None = None  # of the next request; None: unknown, the link must be reset
-    last: Telegram | None = None  # the first telegram of the read-out before
-    counts: bool = False  # the meter's access number has been seen to move
+    before: tuple[Telegram, ...] = ()  # the telegrams of the read-out before
+    counts: bool | None = None  # the access number moves; False: the meter says the same again even after a reset
+    insists: bool = False  # only a reset makes it begin anew: it keeps its FCB memory over a selection
 
     def forgotten(self) -> "LinkState":
         """The same after anything that went wrong: nobody knows which FCB the meter remembers."""
@@ -69,24 +70,48 @@ def read_out(
 ) -> Conversation[ReadOut]:
     """All telegrams of one meter, read from the first; `attempts` transmissions of each request at the most.
 
-    The same first telegram as last time, of a meter that counts its telegrams, is an old one sent again: the link is
+    An old telegram that is sent again is no reading, nor is one that breaks off where it used to go on: the link is
     reset and the meter read once more. Raises NoAnswer, Refused (the meter sent an application error), WrongMeter,
     Stale, DecodeError (data that are no telegram).
     """
     recipe = recipe or Recipe()
     link = link or LinkState()
-    known = None if recipe.nke == "always" else link.fcb
+    known = None if recipe.nke == "always" or link.insists else link.fcb
     result = yield from _read(address, recipe, attempts, fcb=known)
-    if _is_stale(result, link):
+    counts, insists = link.counts, link.insists
+    old = _is_old(result, link, address)
+    if old or _is_cut(result, link):
         result = yield from _read(address, replace(recipe, nke="always"), attempts, fcb=None)
-        if _is_stale(result, link):
+        if not _is_old(result, link, address):
+            insists = insists or (old and known is not None)
+        elif link.counts or len(link.before) > 1:
             raise Stale
-    moved = link.last is not None and _access_number(link.last) != _access_number(result.telegrams[0])
-    return replace(result, link=replace(result.link, last=result.telegrams[0], counts=link.counts or moved))
+        else:
+            counts = False
+    if link.before and _access_number(link.before[0]) != _access_number(result.telegrams[0]):
+        counts = True
+    fcb = None if _is_cut(result, link) else result.link.fcb
+    return replace(result, link=LinkState(fcb, result.telegrams, counts, insists))
 
 
-def _is_stale(result: ReadOut, link: LinkState) -> bool:
-    return link.counts and link.last is not None and result.telegrams[0].frame == link.last.frame
+def _is_old(result: ReadOut, link: LinkState, address: Address) -> bool:
+    """Whether the meter has taken the first request for a repetition of the last one that it had answered.
+
+    By its primary address only a meter that counts is suspected: there each request is a toggle. After a selection
+    the first is always FCB=1, which is none for a meter that keeps its memory over the selection.
+    """
+    if not link.before:
+        return False
+    first = result.telegrams[0]
+    if len(link.before) > 1 and link.before[-2].more_follows and _is_same(first, link.before[-1]):
+        return True
+    is_suspect = link.counts is not False if isinstance(address, SecondaryAddress) else link.counts is True
+    return is_suspect and first.frame == link.before[0].frame
+
+
+def _is_cut(result: ReadOut, link: LinkState) -> bool:
+    """Whether the meter began anew in the middle, as after a power cut: fewer telegrams than the read-out before."""
+    return bool(result.problems) and len(result.telegrams) < len(link.before)
 
 
 def _access_number(telegram: Telegram) -> int | None:

@@ -35,6 +35,7 @@ class Manner:
     pause: float = 0.0  # seconds of silence before each request, at least
     wake: Wake | None = None
     baudrate: int | None = None  # the meter's own rate, where it is not the bus's
+    shortest_window: float = 0.0  # seconds; what a row says of a slow meter never shortens the window of the bus
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,5 +98,5 @@ def recipe_for(chosen: Recipe, quirks: tuple[Quirk, ...]) -> Recipe:
         if nke == "auto" and quirk.nke is not None:
             nke = quirk.nke
         if manner.window is None and quirk.window is not None:
-            manner = replace(manner, window=quirk.window)
+            manner = replace(manner, shortest_window=max(manner.shortest_window, quirk.window))
     return replace(chosen, nke=nke, manner=manner)

@@ -236,17 +236,22 @@ class Search:
             yield from self._resolve(_Crowd(mask, probe), _FEW)
 
     def _look_for_hidden(self) -> Steps:
-        """Look behind the only meter there is, and behind all where they are new from the factory."""
+        """Look behind the only meter there is, and behind those that are new from the factory."""
         done: set[Selection] = set()
-        while todo := [selection for selection in self.found if selection not in done and self._may_hide(selection)]:
+        while todo := [selection for selection in self._suspects() if selection not in done]:
             done.update(todo)
             for selection in todo:
                 yield from self._look_behind(selection, thoroughly=True)
 
-    def _may_hide(self, selection: Selection) -> bool:
-        if selection.fabrication is not None or selection.mask == self._stuck:
-            return False
-        return self._findings.are_new() or self._findings.mask_of(selection) == self.mask.digits
+    def _suspects(self) -> list[Selection]:
+        alike = self._findings.alike()
+        return [
+            selection
+            for selection in self.found
+            if (selection in alike or self._findings.mask_of(selection) == self.mask.digits)
+            and selection.fabrication is None
+            and selection.mask != self._stuck
+        ]
 
     def _look_behind(self, selection: Selection, *, thoroughly: bool) -> Steps:
         """Make sure that no other meter hides behind this one.

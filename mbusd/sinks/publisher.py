@@ -163,8 +163,11 @@ class Publisher:
         """Take back what was announced for meters that left the file.
 
         Only when each meter of the file has answered or is known to be silent: until then a leftover may be the same
-        meter under its old name, whose history must not go. What has no name until it answers may be any of them.
+        meter under its old name, whose history must not go. What has no name until it answers may be any of them; so
+        may what a search has not found yet, or has missed.
         """
+        if any(bus.scan_at_start for bus in self._settings.buses):
+            return
         unsettled = any(
             not info.name or (info.online is None and info.interval != "manual") for info in self._meters.values()
         )

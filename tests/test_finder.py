@@ -1,0 +1,473 @@
+"""Looking for meters on the bus of a running daemon: one scan at a time, between the polls, and nothing is lost."""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from mbusd import bus as bus_module
+from mbusd import poller as poller_module
+from mbusd import scanner
+from mbusd.bus import Bus
+from mbusd.finder import TOLD_EVERY, Finder
+from mbusd.mbus.frames import encode
+from mbusd.mbus.link import Conversation
+from mbusd.mbus.master import req_ud2, snd_nke
+from mbusd.model import BusChanged, FoundMeter, Outcome, ReadingTaken, ScanChanged, ScanMode
+from mbusd.poller import Poller
+from mbusd.simulated_meters import household
+from mbusd.simulator import SimulatedMeter, identity
+from mbusd.transport import Port, ProtocolFactory, TransportError, open_port
+from mbusd.virtual_bus import opened
+from tests.mosquitto import free_port
+from tests.test_meter import Truth, by, reads, strict
+from tests.test_poller import CountingBus, Seen, Wiretap, house, named, polled, settings
+from tests.test_scanner import OnWire
+from tests.test_scanner import house as six_meters
+from tests.wires import PATIENCE, converter
+
+T = TypeVar("T")
+NOON = datetime(2026, 11, 20, 12)  # noqa: DTZ001 - a meter's clock has no zone
+MODES: tuple[ScanMode, ...] = ("primary", "secondary")
+SNAPPY = 0.06  # the window of the bus: a scan consists of silence
+
+
+class Told:
+    """What was told of a scan."""
+
+    def __init__(self) -> None:
+        self.events: list[ScanChanged] = []
+
+    def __call__(self, event: ScanChanged) -> None:
+        self.events.append(event)
+
+    @property
+    def states(self) -> list[str]:
+        return [event.state for event in self.events]
+
+
+class Gate(OnWire):
+    """Stops before its probe number `at`, until it is opened; or loses the port there."""
+
+    def __init__(self, meters: list[SimulatedMeter], at: int, error: Exception | None = None) -> None:
+        super().__init__(meters)
+        self.at = at
+        self.error = error
+        self.reached, self.opens = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, conversation: Conversation[T]) -> T:
+        if self.conversations == self.at:
+            self.reached.set()
+            if self.error is not None:
+                raise self.error
+            await self.opens.wait()
+        return await super().__call__(conversation)
+
+
+async def soon(work: "asyncio.Task[T]") -> T:
+    return await asyncio.wait_for(work, PATIENCE)
+
+
+def found(outcome: Outcome) -> list[FoundMeter]:
+    assert outcome.found is not None
+    return list(outcome.found)
+
+
+# -------------------------------------------------------------------------------------------------------- one scan
+
+
+async def test_everybody_is_found_and_told() -> None:
+    meters, told = six_meters(), Told()
+    finder = Finder("cellar", OnWire(meters), told)
+    survey, outcome = await finder.scan("both", ())
+    assert survey is not None
+    assert survey.is_complete
+    assert (outcome.error, outcome.remarks) == (None, ())
+    wanted = {one.secondary.digits: one.primary for one in meters}
+    assert {one.address: one.primary for one in found(outcome)} == wanted
+    assert {one.identity.address for one in found(outcome) if one.identity} == set(wanted)
+    assert {event.found for event in told.events if event.found} == set(wanted)
+    assert told.states == ["running"] * (len(told.events) - 1) + ["done"]
+    assert (told.events[-1].left, told.events[-1].done) == (0, survey.probes)
+    gaps = [after.done - before.done for before, after in zip(told.events, told.events[1:], strict=False)]
+    assert max(gaps) <= TOLD_EVERY
+    assert {event.bus for event in told.events} == {"cellar"}
+
+
+@pytest.mark.parametrize(("mode", "probes"), [("primary", 252), ("secondary", None)])
+async def test_one_way_of_looking(mode: ScanMode, probes: int | None) -> None:
+    meters = six_meters()
+    survey, outcome = await Finder("cellar", OnWire(meters), Told()).scan(mode, ())
+    assert survey is not None
+    wanted = [one for one in meters if mode == "secondary" or one.primary is not None]
+    assert {one.address for one in found(outcome)} == {one.secondary.digits for one in wanted}
+    assert survey.probes == probes or (probes is None and survey.probes < 200)
+
+
+async def test_what_is_known_saves_probes() -> None:
+    meters = six_meters()
+    known = [one.secondary for one in meters]
+    first, _ = await Finder("cellar", OnWire(meters), Told()).scan("secondary", ())
+    second, outcome = await Finder("cellar", OnWire(meters), Told()).scan("secondary", known)
+    assert first is not None
+    assert second is not None
+    assert {one.address for one in found(outcome)} == {address.digits for address in known}
+    assert second.probes <= first.probes
+
+
+async def test_a_second_scan_is_refused_until_the_first_is_over() -> None:
+    gate = Gate(six_meters(), 30)
+    finder = Finder("cellar", gate, Told())
+    first = asyncio.create_task(finder.scan("both", ()))
+    await gate.reached.wait()
+    assert await finder.scan("secondary", ()) == (None, Outcome(error="a scan runs on cellar already"))
+    gate.opens.set()
+    _, outcome = await soon(first)
+    assert len(found(outcome)) == 6
+    assert len(found((await finder.scan("secondary", ()))[1])) == 6
+
+
+async def test_what_was_found_is_kept_when_the_scan_is_cancelled() -> None:
+    gate, told = Gate(six_meters(), 16), Told()
+    finder = Finder("cellar", gate, told)
+    scan = asyncio.create_task(finder.scan("both", ()))
+    await gate.reached.wait()
+    assert finder.cancel() == Outcome()
+    survey, outcome = await soon(scan)
+    assert survey is not None
+    assert not survey.is_complete
+    assert outcome.error is None
+    assert [one.primary for one in found(outcome)] == [10, 12, 14]
+    assert told.states[-1] == "cancelled"
+    assert finder.cancel() == Outcome(error="no scan runs on cellar")
+
+
+async def test_a_port_that_is_lost_is_an_error_and_what_was_found_is_kept() -> None:
+    told = Told()
+    finder = Finder("cellar", Gate(six_meters(), 16, TransportError("/dev/x", "it was unplugged")), told)
+    _, outcome = await finder.scan("both", ())
+    assert outcome.error == "/dev/x: it was unplugged"
+    assert [one.primary for one in found(outcome)] == [10, 12, 14]
+    assert (told.events[-1].state, told.events[-1].why) == ("failed", outcome.error)
+    assert finder.cancel().error is not None
+
+
+async def test_a_bug_is_no_result() -> None:
+    finder = Finder("cellar", Gate(six_meters(), 5, ZeroDivisionError()), Told())
+    with pytest.raises(ZeroDivisionError):
+        await finder.scan("both", ())
+    assert finder.cancel().error is not None
+
+
+async def test_whoever_waits_for_a_scan_may_be_cancelled_and_takes_it_with_him() -> None:
+    gate = Gate(six_meters(), 16)
+    finder = Finder("cellar", gate, Told())
+    scan = asyncio.create_task(finder.scan("both", ()))
+    await gate.reached.wait()
+    scan.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await scan
+    gate.opens.set()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert gate.conversations == gate.at
+    assert finder.cancel().error is not None
+
+
+# ------------------------------------------------------------------------------------------------ in a running daemon
+
+
+def addresses(meters: Iterable[SimulatedMeter]) -> set[str]:
+    return {one.secondary.digits for one in meters}
+
+
+def read_by_now(seen: Seen) -> set[str]:
+    return {event.reading.meter for event in seen.of(ReadingTaken)}
+
+
+def ended(seen: Seen) -> list[ScanChanged]:
+    return [event for event in seen.of(ScanChanged) if event.state != "running"]
+
+
+@pytest.fixture
+def _few_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Primary addresses 0 to 12: silence at all the others would take the test's time and nothing else."""
+    monkeypatch.setattr(scanner, "_ADDRESSES", 13)
+
+
+@pytest.mark.usefixtures("_few_addresses")
+async def test_a_bus_of_which_nothing_is_known_is_searched_at_start_and_everybody_is_read(tmp_path: Path) -> None:
+    """Two lines of configuration: a name and a port."""
+    meters = household(NOON)
+    async with house(Wiretap(*meters, began=NOON), tmp_path, interval="1d", window=SNAPPY) as (poller, seen):
+        await seen.until(lambda: read_by_now(seen) == addresses(meters))
+        assert [event.state for event in ended(seen)] == ["done"]
+        assert all(poller.knows(address) for address in addresses(meters))
+        infos = [seen.infos(address)[-1] for address in addresses(meters)]
+    assert {info.address for info in infos} == addresses(meters)  # read by what means this meter and no other
+    assert all(info.online for info in infos)
+    assert len(seen.of(ReadingTaken)) == len(meters)
+
+
+async def test_the_same_behind_a_converter_in_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scanner, "_ADDRESSES", 2)
+    meters, seen = household(NOON), Seen()
+    async with opened(Wiretap(*meters, began=NOON), tcp=("127.0.0.1", 0), baudrate=0) as served:
+        assert served.tcp is not None
+        own = settings("tcp://{}:{}".format(*served.tcp), interval="1d", timeout=SNAPPY)
+        poller = Poller.of(own, seen)
+        task = asyncio.create_task(poller.run())
+        await seen.until(lambda: task.done() or read_by_now(seen) == addresses(meters))
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert [event.state for event in ended(seen)] == ["done"]
+
+
+CONFIGURED: tuple[dict[str, object], ...] = (
+    {"name": "electricity", "address": 12},
+    {"name": "heat_pump", "address": 68},
+    {"name": "water", "address": "21436587"},
+    {"name": "gas", "address": "2185034493152103"},
+)
+
+
+@pytest.mark.usefixtures("_few_addresses")
+@pytest.mark.parametrize("mode", ["both", "secondary"])
+async def test_meters_of_the_file_are_not_read_twice(tmp_path: Path, mode: str) -> None:
+    """Given by primary address, by identification, by the whole secondary address; the two others are new."""
+    meters = household(NOON)
+    wire = Wiretap(*meters, began=NOON)
+    async with house(wire, tmp_path, *CONFIGURED, interval="1d", window=SNAPPY, discover=mode) as (poller, seen):
+        await seen.until(lambda: ended(seen) and len(read_by_now(seen)) == len(meters))
+        names = {str(one["name"]) for one in CONFIGURED}
+        new = {one.secondary.digits for one in meters if one.name in ("heating", "room")}
+        assert read_by_now(seen) == names | new
+        outcome = await asyncio.wait_for(poller.read_all(), PATIENCE)
+        assert len(outcome.readings) == len(meters)
+        again = await asyncio.wait_for(poller.scan("secondary"), PATIENCE)
+        assert len(found(again)) == len(meters)
+        assert len((await asyncio.wait_for(poller.read_all(), PATIENCE)).readings) == len(meters)
+
+
+async def test_with_a_list_of_meters_nothing_is_searched_unless_asked(tmp_path: Path) -> None:
+    async with house(Wiretap(strict(Truth())), tmp_path, *named(5), interval="1d") as (_, seen):
+        await seen.until(lambda: seen.of(ReadingTaken))
+        assert not seen.of(ScanChanged)
+
+
+async def test_twins_at_one_primary_address_are_named_and_not_read_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that tells them apart is the fabrication number, by which nothing is read."""
+    monkeypatch.setattr(scanner, "_ADDRESSES", 2)
+    twins = [
+        SimulatedMeter(identity("00000005", "SON", 1, 4), Truth(value), primary=1, fabrication=fabrication)
+        for value, fabrication in ((0x5A5A5A5A, "11111111"), (0x25252525, "22222222"))
+    ]
+    async with house(Wiretap(*twins), tmp_path, *named(9), window=SNAPPY) as (poller, _):
+        outcome = await asyncio.wait_for(poller.scan("both"), PATIENCE)
+        every = await asyncio.wait_for(poller.read_all(), PATIENCE)
+    assert ["fabrication" in one.remark for one in found(outcome)] == [True, True]
+    assert (every.readings, list(every.failed)) == ((), ["m9"])
+
+
+async def test_polls_go_on_between_the_probes_and_their_values_are_fresh(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A probe resets links, selects and reads: what the master remembered of a meter holds no longer."""
+    monkeypatch.setattr(scanner, "_ADDRESSES", 8)
+    truth = Truth()
+    meters = [strict(truth), *household(NOON)[:3]]
+    async with house(Wiretap(*meters, began=NOON), tmp_path, by(5), window=SNAPPY) as (poller, _):
+        for mode in MODES * 2:
+            scan = asyncio.create_task(poller.scan(mode))
+            times = 0
+            while not scan.done():
+                assert await reads(poller, truth) == []
+                times += 1
+            assert times >= 8
+            assert scan.result().error is None
+
+
+async def test_after_a_scan_nobody_relies_on_the_link_of_before(tmp_path: Path) -> None:
+    truth = Truth()
+    wire = Wiretap(strict(truth))
+    for before in (1, 2):
+        async with house(wire, tmp_path, by(5), window=SNAPPY) as (poller, _):
+            assert await reads(poller, truth, before) == []
+            scan = asyncio.create_task(poller.scan("secondary"))
+            await asyncio.wait_for(scan, PATIENCE)
+            assert await reads(poller, truth, 2) == []
+
+
+async def test_a_second_request_and_a_cancellation(tmp_path: Path) -> None:
+    meters = household(NOON)
+    async with house(Wiretap(*meters, began=NOON), tmp_path, *named(9), window=SNAPPY) as (poller, seen):
+        assert poller.cancel_scan().error == "no scan runs on cellar"
+        scan = asyncio.create_task(poller.scan("both"))
+        await seen.until(lambda: any(event.found for event in seen.of(ScanChanged)))
+        assert (await poller.scan("both")).error == "a scan runs on cellar already"
+        assert poller.cancel_scan() == Outcome()
+        outcome = await soon(scan)
+        (first, *_) = found(outcome)
+        assert len(found(outcome)) < len(meters)
+        assert ended(seen)[-1].state == "cancelled"
+        await seen.until(lambda: poller.knows(first.address) or seen.infos(""))
+        assert (await asyncio.wait_for(poller.read_all(), PATIENCE)).readings[0].meter == first.address
+
+
+# ------------------------------------------------------------------------------------------------ when the port goes
+
+
+@pytest.fixture
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bus_module, "REOPEN_SECONDS", (0.05,))
+    monkeypatch.setattr(poller_module, "LOOK_AGAIN_SECONDS", 0.1)
+
+
+@pytest.mark.usefixtures("_impatient")
+async def test_a_port_that_is_lost_in_a_scan_is_an_error_answer(caplog: pytest.LogCaptureFixture) -> None:
+    seen = Seen()
+    async with converter() as gateway:
+        own = settings(gateway.port.name, *named(5))
+        async with polled(own, seen, Bus(gateway.port, window=3600)) as poller:
+            scan = asyncio.create_task(poller.scan("both"))
+            peer = await gateway.peer()
+            await peer.hears(5)
+            peer.hangs_up()
+            outcome = await soon(scan)
+            assert outcome.error == f"{gateway.port.name}: the connection was closed"
+            assert [event.state for event in ended(seen)] == ["failed"]
+    assert "Traceback" not in caplog.text
+
+
+@pytest.mark.usefixtures("_impatient")
+async def test_a_search_at_start_that_the_port_did_not_survive_is_made_once_more(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(scanner, "_ADDRESSES", 2)
+    seen, meters, number = Seen(), household(NOON)[:3], free_port()
+    wire = Wiretap(*meters, began=NOON)
+    cut = asyncio.Event()
+    wire.before = lambda frame: cut.set() if frame == snd_nke(1) else None
+    own = settings(f"tcp://127.0.0.1:{number}", interval="1d", timeout=SNAPPY)
+    async with opened(wire, tcp=("127.0.0.1", number), baudrate=0):
+        poller = Poller.of(own, seen)
+        task = asyncio.create_task(poller.run())
+        await asyncio.wait_for(cut.wait(), PATIENCE)
+    await seen.until(lambda: ended(seen))
+    async with opened(wire, tcp=("127.0.0.1", number), baudrate=0):
+        await seen.until(lambda: task.done() or read_by_now(seen) == addresses(meters))
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    states = [event.state for event in ended(seen)]
+    assert (states[0], states[-1]) == ("failed", "done")
+    assert "Traceback" not in caplog.text
+
+
+async def test_the_daemon_may_stop_while_a_scan_runs(caplog: pytest.LogCaptureFixture) -> None:
+    seen = Seen()
+    async with converter() as gateway:
+        own = settings(gateway.port.name)
+        async with polled(own, seen, Bus(gateway.port, window=3600)) as poller:
+            await (await gateway.peer()).hears(5)
+            refused = await poller.scan("both")
+            assert refused.error == "a scan runs on cellar already"
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert [task for task in asyncio.all_tasks() if "scan" in task.get_name()] == []
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_a_scan_by_request_ends_with_the_daemon() -> None:
+    seen = Seen()
+    async with converter() as gateway:
+        async with polled(settings(gateway.port.name, *named(5)), seen, Bus(gateway.port, window=3600)) as poller:
+            scan = asyncio.create_task(poller.scan("both"))
+            await (await gateway.peer()).hears(5)
+        outcome = await soon(scan)
+    assert outcome.error is not None
+    assert found(outcome) == []
+
+
+# ------------------------------------------------------------------------------------------------ a bus that is shared
+
+
+async def test_after_another_master_spoke_the_link_is_opened_anew(tmp_path: Path) -> None:
+    """He reads the meter that we read: its FCB memory is his now."""
+    truth, number = Truth(), free_port()
+    wire = Wiretap(strict(truth))
+    serve = f"tcp://127.0.0.1:{number}"
+    async with house(wire, tmp_path, by(5), window=SNAPPY, serve=serve) as (poller, _):
+        reader, writer = await asyncio.open_connection("127.0.0.1", number)
+        for fcb in (True, False, True, True, False):
+            assert await reads(poller, truth, 2) == []
+            resets = len(wire.resets())
+            truth.value += 1
+            writer.write(encode(req_ud2(5, fcb=fcb)))
+            assert await asyncio.wait_for(reader.readexactly(6), PATIENCE)
+            await asyncio.wait_for(reader.readuntil(b"\x16"), PATIENCE)
+            assert await reads(poller, truth) == []
+            assert len(wire.resets()) == resets + 1
+        writer.close()
+
+
+async def test_a_gateway_that_hung_up_may_have_let_somebody_else_in(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is reopened without a word to anybody; but who has spoken to the meters meanwhile nobody knows."""
+    monkeypatch.setattr(bus_module, "STEADY_SECONDS", -1.0)
+    truth, seen = Truth(), Seen()
+    simulated = strict(truth)
+    wire, number = Wiretap(simulated), free_port()
+    own = settings(f"tcp://127.0.0.1:{number}", by(5))
+    calls = asyncio.Semaphore(0)
+
+    async def opener(port: Port, protocol: ProtocolFactory) -> asyncio.Transport:
+        transport = await open_port(port, protocol)
+        calls.release()
+        return transport
+
+    async with opened(wire, tcp=("127.0.0.1", number), baudrate=0):
+        bus = Bus(Port(own.port, 38400), SNAPPY, opener)
+        async with polled(own, seen, bus) as poller:
+            assert await reads(poller, truth, 2) == []
+            before = len(wire.resets())
+            await asyncio.wait_for(calls.acquire(), PATIENCE)
+            bus.close()  # what it feels when the other end hangs up
+            await asyncio.wait_for(calls.acquire(), PATIENCE)
+            assert await reads(poller, truth, 2) == []
+            assert len(wire.resets()) == before + 1
+    assert [event.up for event in seen.of(BusChanged)] == [True]
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_a_poller_does_not_spin_while_a_gateway_is_called_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bus_module, "STEADY_SECONDS", -1.0)
+    seen, calls, answered = Seen(), asyncio.Semaphore(0), asyncio.Event()
+    is_first = True
+
+    async def opener(port: Port, protocol: ProtocolFactory) -> asyncio.Transport:
+        nonlocal is_first
+        if not is_first:
+            calls.release()
+            await answered.wait()  # the connection takes its time
+        is_first = False
+        return await open_port(port, protocol)
+
+    async with converter() as gateway:
+        bus = CountingBus(gateway.port, 3600, opener)
+        async with polled(settings(gateway.port.name, *named(5), interval="1d"), seen, bus):
+            peer = await gateway.peer()
+            await peer.hears(5)
+            peer.hangs_up()
+            await asyncio.wait_for(calls.acquire(), PATIENCE)
+            for _ in range(100):
+                await asyncio.sleep(0)
+            assert bus.runs <= 3
+            answered.set()
+            await (await gateway.peer(1)).hears(5)
