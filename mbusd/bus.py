@@ -209,6 +209,7 @@ class Bus:
         await self._tune(request.manner.baudrate or self.port.baudrate)
         settled = self._is_settled and request.attempt == 1
         await self._wait_for_silence(protocol, request.manner.pause, settled=settled)
+        was_silent = self._was_silent
         self._is_settled = self._was_silent = False  # until the exchange has ended so
         await self._wake(request.manner)
         data = encode(request.frame)
@@ -218,7 +219,8 @@ class Bus:
         self._sent_until = sent = self.last_request_at + self.timing.wire(len(data))
         self._write(data)
         window = max(request.manner.window or self.timing.window, request.manner.shortest_window)
-        window_ends = sent + window + self.timing.slack
+        expected_by = sent + window + self.timing.slack
+        window_ends = expected_by if request.attempt == 1 else sent + window + self.timing.caution
         self._open_until = window_ends
         heard = bytearray()
         try:
@@ -227,7 +229,12 @@ class Bus:
             log.debug("%s < %s", self.port.name, heard.hex(" ").upper() or "(nothing)")
             self.recent.append(Observation(request.frame, bytes(heard)))
         self._judge(request, reply)
-        if not isinstance(reply, Silence | Noise):
+        if isinstance(reply, Silence):
+            return reply
+        is_too_early = self._began_at < sent + self.timing.wire(1)  # for any meter: given up before, or noise
+        if (is_too_early and was_silent) or self._began_at > expected_by:
+            self.timing = self.timing.after_late_answer()
+        elif not (is_too_early and isinstance(reply, Noise)):  # answers upon each other, too, show how quick the way is
             self.timing = self.timing.after_answer(self._began_at - sent)
         return reply
 
@@ -285,10 +292,11 @@ class Bus:
         """
         open_until = 0.0 if settled else self._open_until
         give_up = max(open_until, time.monotonic()) + self.timing.wire(LONGEST) + self.timing.slack
+        rested_at = self._sent_until + pause if pause else 0.0
         stray = protocol.take()
         quiet_for = max(pause, self.timing.idle if settled and not stray else self.timing.settle)
         while time.monotonic() < give_up:
-            if not await protocol.more(max(open_until, protocol.last_byte_at + quiet_for, self._sent_until + pause)):
+            if not await protocol.more(max(open_until, rested_at, protocol.last_byte_at + quiet_for)):
                 break
             self._connected()
             stray = (stray + protocol.take())[:LONGEST]

@@ -116,7 +116,8 @@ class Scanner:
 
     async def scan(self) -> Survey:
         """Look for everything that was asked for. Raises what the bus raises when the port is lost."""
-        await self._ask(wake())
+        self.survey.probes += 1
+        await self._run(wake())  # a jumble is what is due there: no observation for a diagnosis
         if self._plan.primary:
             await self._look_at_primary_addresses()
         if self._plan.mask is not None:

@@ -106,6 +106,8 @@ def _baudrate(value: int) -> int:
 
 
 def _listen(value: str) -> str:
+    if not value.lower().startswith("tcp://"):
+        raise ValueError(f"'{value}' is not tcp://HOST:PORT (an IPv6 address in brackets: tcp://[::1]:10001)")
     host_and_port(value)
     return value
 

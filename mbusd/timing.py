@@ -8,7 +8,7 @@ is not.
 
 from dataclasses import dataclass, replace
 
-QUICK_SECONDS = 0.008  # what a way that was seen to be quick may still add: a scheduler, a USB frame
+QUICK_SECONDS = 0.006  # what a way that was seen to be quick may still add: a scheduler, a USB frame
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mbusd import app
+from mbusd import app, scanner
 from mbusd.app import Daemon
 from mbusd.meter_file import meter_from
 from mbusd.settings import Settings
@@ -53,15 +53,20 @@ class House:
         self.broker = broker
         self.bus = SimulatedBus(list(meters), datetime(2026, 11, 20, 12))  # noqa: DTZ001 - a meter's clock has no zone
         self.meters: list[dict[str, object]] = [{"name": "heat", "address": 5, "interval": "1h"}]
+        self.bus_settings: dict[str, object] = {}
+        self.pace = 0  # of the wire, in Bd
         self.mqtt: dict[str, object] = {"host": "127.0.0.1", "port": broker.port}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Ear]:
         """The daemon and somebody who listens; ends the daemon as SIGTERM does."""
-        async with opened(self.bus, tcp=("127.0.0.1", 0), baudrate=0) as served, ear(self.broker.port) as listener:
+        async with (
+            opened(self.bus, tcp=("127.0.0.1", 0), baudrate=self.pace) as served,
+            ear(self.broker.port) as listener,
+        ):
             assert served.tcp is not None
-            buses = [{"name": "cellar", "port": f"tcp://127.0.0.1:{served.tcp[1]}", "meters": self.meters}]
-            settings = Settings.model_validate({"mqtt": self.mqtt, "buses": buses})
+            bus = {"name": "cellar", "port": f"tcp://127.0.0.1:{served.tcp[1]}", "meters": self.meters}
+            settings = Settings.model_validate({"mqtt": self.mqtt, "buses": [bus | self.bus_settings]})
             task = asyncio.create_task(Daemon(settings).run())
             try:
                 yield listener
@@ -171,6 +176,96 @@ async def test_requests(house: House) -> None:
         assert (answer["status"], list(data["readings"]), list(data["failed"])) == ("ok", ["heat"], ["absent"])
         answer = await ask(listener, "explode", "{}")
         assert (answer["status"], str(answer["error"])[:18]) == ("error", "there is no reques")
+
+
+def said_of_scans(listener: Ear) -> list[dict[str, object]]:
+    events: list[dict[str, object]] = [json.loads(payload) for payload in listener.payloads("mbusd/bridge/event")]
+    return [event for event in events if str(event["event"]).startswith("scan")]
+
+
+SNAPPY: dict[str, object] = {"baudrate": 38400, "timeout": "0.06s", "interval": "1d"}  # a scan consists of silence
+
+
+async def test_a_scan_by_request(broker: Mosquitto) -> None:
+    meters = household(datetime(2026, 11, 20, 12))  # noqa: DTZ001 - a meter's clock has no zone
+    house = House(broker, *meters)
+    house.bus_settings, house.pace = SNAPPY, 38400
+    house.meters = [{"name": "heat_pump", "address": 68}]
+    async with house.running() as listener:
+        await listener.said("mbusd/heat_pump")
+        answer = await ask(listener, "scan", '{"mode": "secondary", "transaction": 7}')
+        assert (answer["status"], answer["transaction"]) == ("ok", 7)
+        data = answer["data"]
+        assert isinstance(data, dict)
+        assert {one["address"] for one in data["found"]} == {one.secondary.digits for one in meters}
+        assert {one["primary"] for one in data["found"]} == {one.primary for one in meters}
+        events = said_of_scans(listener)
+        assert {event["found"] for event in events if "found" in event} == {one.secondary.digits for one in meters}
+        assert (events[-1]["event"], events[-1]["state"]) == ("scan_ended", "done")
+        for one in meters[1:]:  # those that are new are read from now on
+            await listener.said(f"mbusd/{one.secondary.digits}")
+            await listener.said(DISCOVERY.format(one.secondary.digits))
+        assert meters[0].secondary.digits not in {heard.topic.split("/")[1] for heard in listener.heard}
+
+
+async def test_one_scan_at_a_time_and_it_can_be_ended(broker: Mosquitto) -> None:
+    meters = household(datetime(2026, 11, 20, 12))  # noqa: DTZ001 - a meter's clock has no zone
+    house = House(broker, *meters)
+    house.bus_settings, house.pace = SNAPPY, 38400
+    house.meters = [{"name": "heat_pump", "address": 68}]
+    answers = "mbusd/bridge/response/scan"
+    async with house.running() as listener:
+        await listener.said("mbusd/heat_pump")
+        answer = await ask(listener, "scan", '{"cancel": true}')
+        assert answer == {"status": "error", "error": "no scan runs on cellar"}
+        answer = await ask(listener, "scan", '{"bus": "attic"}')
+        assert answer == {"status": "error", "error": 'which bus? {"bus": name}, one of cellar'}
+        await listener.say("mbusd/bridge/request/scan", '{"transaction": "first"}')
+        await listener.until(lambda ear: any("found" in event for event in said_of_scans(ear)))
+        answer = await ask(listener, "scan", "")
+        assert answer == {"status": "error", "error": "a scan runs on cellar already"}
+        await listener.say("mbusd/bridge/request/scan", '{"cancel": true, "transaction": "second"}')
+        await listener.until(lambda ear: len(ear.payloads(answers)) == 5)
+        by_name = {one.get("transaction"): one for one in map(json.loads, listener.payloads(answers))}
+        assert by_name["second"] == {"status": "ok", "data": {}, "transaction": "second"}
+        found = by_name["first"]["data"]["found"]
+        assert 0 < len(found) < len(meters)
+        assert said_of_scans(listener)[-1]["state"] == "cancelled"
+        await listener.said(f"mbusd/{found[0]['address']}")
+
+
+async def test_two_lines_of_configuration_are_enough(broker: Mosquitto, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name and a port. And when the daemon starts again nothing of what Home Assistant knows is taken back."""
+    monkeypatch.setattr(scanner, "_ADDRESSES", 3)  # silence at the others would take time and nothing else
+    meters = household(datetime(2026, 11, 20, 12))  # noqa: DTZ001 - a meter's clock has no zone
+    house = House(broker, *meters)
+    house.bus_settings, house.pace, house.meters = SNAPPY, 38400, []
+    names = {one.secondary.digits for one in meters}
+    for _ in range(2):
+        async with house.running() as listener:
+            for name in names:
+                await listener.until_last(f"mbusd/{name}/availability", "online")
+                await listener.said(DISCOVERY.format(name))
+            await listener.until(lambda ear: names <= {one["name"] for one in listed(ear)})
+            assert {one["address"] for one in listed(listener)} == names
+            assert not [
+                heard.topic for heard in listener.heard if heard.topic.endswith("/config") and not heard.payload
+            ]
+
+
+def listed(listener: Ear) -> list[dict[str, object]]:
+    meters: list[dict[str, object]] = json.loads(listener.last.get("mbusd/bridge/meters", "[]"))
+    return meters
+
+
+async def test_the_daemon_stops_in_the_middle_of_a_scan(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    async with house.running() as listener:
+        await listener.said("mbusd/heat")
+        await listener.say("mbusd/bridge/request/scan", "{}")
+        await listener.until(lambda ear: bool(said_of_scans(ear)))
+    assert (await retained(house.broker.port))["mbusd/bridge/state"] == "offline"
+    assert "Traceback" not in caplog.text
+    assert "never retrieved" not in caplog.text
 
 
 async def test_get_reads_now(house: House) -> None:

@@ -18,10 +18,12 @@ from mbusd.mbus.errors import NoAnswer
 from mbusd.mbus.frames import Ack, LongFrame, Noise, ShortFrame, encode
 from mbusd.mbus.link import Conversation, Reply, Request, Silence, data, exchange
 from mbusd.mbus.master import read_out, req_ud2, snd_nke
+from mbusd.mbus.observation import Observation
+from mbusd.mbus.quirks import Manner, Wake
 from mbusd.meter_file import meter_from
 from mbusd.simulator import Fault, SimulatedBus, SimulatedMeter
-from mbusd.timing import Timing
-from mbusd.transport import Port, ProtocolFactory, TransportError, open_port
+from mbusd.timing import QUICK_SECONDS, Timing
+from mbusd.transport import Port, ProtocolFactory, RateError, TransportError, open_port
 from mbusd.virtual_bus import opened
 from tests.wires import PATIENCE, Peer, Terminal, converter, terminal
 
@@ -44,15 +46,23 @@ async def soon(work: Awaitable[T]) -> T:
     return await asyncio.wait_for(work, PATIENCE)
 
 
+class Warm(Port):
+    """A converter that needs no time to start."""
+
+    @property
+    def warm_up_seconds(self) -> float:
+        return 0.0
+
+
 @asynccontextmanager
-async def wired(window: float = 0.3) -> AsyncIterator[tuple[Bus, Peer]]:
+async def wired(window: float = 0.3, baudrate: int = 2400) -> AsyncIterator[tuple[Bus, Peer]]:
     """An open bus at the times of a serial port, and the converter's end of it."""
     async with converter() as gateway:
 
         async def opener(_: Port, protocol: ProtocolFactory) -> asyncio.Transport:
             return await open_port(gateway.port, protocol)
 
-        bus = Bus(Port("/dev/converter"), window, opener)
+        bus = Bus(Warm("/dev/converter", baudrate), window, opener)
         await bus.open()
         yield bus, await gateway.peer()
         bus.close()
@@ -317,6 +327,173 @@ async def test_on_a_bad_wire_no_request_runs_into_an_answer(tmp_path: Path) -> N
     assert bus.statistics().retries >= 5
 
 
+# ------------------------------------------------------------------------------------------------ what is learnt
+
+
+async def test_after_a_good_answer_two_characters_of_silence_are_enough() -> None:
+    """22 bits are 73 ms at 300 Bd; after a disturbance it would be 33 bits and half of the slack."""
+    async with wired(window=3600, baudrate=300) as (bus, peer):
+        waited = []
+        for _ in range(3):
+            asked = asyncio.create_task(bus.run(once(NKE)))
+            await peer.hears(5)
+            peer.says("E5")
+            await soon(asked)
+            answered = time.monotonic()
+            assert await exchanged(bus, peer, REQUEST, encode(TELEGRAM)) == TELEGRAM
+            waited.append(bus.last_request_at - answered)
+    assert min(waited) < bus.timing.settle - 0.01
+    assert min(waited) > 20 / 300
+
+
+async def test_a_quick_answer_leaves_little_slack_and_a_late_one_brings_it_back() -> None:
+    async with wired(window=3600) as (bus, peer):
+        assert bus.timing.slack == 0.1
+        assert await exchanged(bus, peer, NKE, E5) == Ack()
+        assert bus.timing.slack == QUICK_SECONDS
+    async with wired(window=0.02) as (bus, peer):
+        assert await exchanged(bus, peer, NKE) == Silence()
+        assert not bus.timing.is_late
+        peer.says("E5")
+        await exchanged(bus, peer, NKE, E5)
+        assert bus.timing.is_late
+        assert bus.timing.slack == 0.1
+
+
+async def test_an_answer_that_arrives_bit_by_bit_has_begun_in_time(tmp_path: Path) -> None:
+    """A telegram of 117 bytes takes 0.5 s at 2400 Bd: its last byte says nothing of the way to the converter."""
+    wire = SimulatedBus([meter(records=["04 06 0A 00 00 00"] * 16)])
+    async with opened(wire, link=tmp_path / "port", baudrate=2400) as served:
+        assert served.device is not None
+        bus = Bus(Port(served.device), window=0.4)
+        await bus.open()
+        assert isinstance(await soon(bus.run(once(REQUEST))), LongFrame)
+        assert bus.timing.slack == QUICK_SECONDS
+        bus.close()
+
+
+async def test_the_answer_to_what_was_cancelled_is_not_late() -> None:
+    async with wired() as (bus, peer):
+        assert await exchanged(bus, peer, NKE, E5) == Ack()
+        asked = asyncio.create_task(bus.run(once(REQUEST)))
+        await peer.hears(5)
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+        peer.says(encode(TELEGRAM).hex())
+        assert await exchanged(bus, peer, NKE, E5) == Ack()
+        assert bus.statistics().noise == 1
+        assert bus.timing.slack == QUICK_SECONDS
+
+
+async def test_the_last_exchanges_are_kept_as_they_were_heard() -> None:
+    async with wired(window=0.02) as (bus, peer):
+        peer.says("FF 00")
+        assert await exchanged(bus, peer, NKE, encode(NKE) + E5) == Ack()
+        assert bus.idle_noise == b"\xff\x00"
+        assert list(bus.recent) == [Observation(NKE, encode(NKE) + E5)]
+        assert await exchanged(bus, peer, REQUEST) == Silence()
+        assert bus.recent[-1] == Observation(REQUEST)
+        peer.says("FE FE")
+        assert await exchanged(bus, peer, REQUEST, encode(TELEGRAM)) == TELEGRAM
+    assert [one.after for one in bus.recent] == [b"", b"\xfe\xfe", b""]
+    assert bus.recent[-1] == Observation(REQUEST, encode(TELEGRAM))
+
+
+async def test_no_more_than_some_exchanges_are_kept() -> None:
+    async with on_simulated(SimulatedBus([meter()])) as bus:
+        for _ in range(bus_module.REMEMBERED + 3):
+            await soon(bus.run(once(NKE)))
+        assert len(bus.recent) == bus_module.REMEMBERED
+
+
+# ------------------------------------------------------------------------------------------------ what a meter wants
+
+
+def mannered(frame: ShortFrame | LongFrame, manner: Manner) -> Conversation[Reply]:
+    return (yield Request(frame, manner=manner))
+
+
+async def test_a_meter_may_have_a_longer_or_a_shorter_window() -> None:
+    async with wired(window=0.0) as (bus, peer):
+        for manner in (Manner(window=3600), Manner(shortest_window=3600), Manner(window=0.01, shortest_window=3600)):
+            asked = asyncio.create_task(bus.run(mannered(NKE, manner)))
+            await peer.hears(5)
+            done, _ = await asyncio.wait((asked,), timeout=0.25)  # all caution is 0.1 s
+            assert not done
+            peer.says("E5")
+            assert await soon(asked) == Ack()
+    async with wired(window=3600) as (bus, _):
+        assert await soon(bus.run(mannered(NKE, Manner(window=0.01)))) == Silence()
+
+
+async def test_a_row_of_the_table_never_shortens_the_window() -> None:
+    """1.0 s for a slow meter; but at 300 Bd the standard gives 1.15 s."""
+    async with wired(window=0.3) as (bus, _):
+        began = time.monotonic()
+        assert await soon(bus.run(mannered(NKE, Manner(shortest_window=0.01)))) == Silence()
+        assert time.monotonic() - began >= 0.3
+
+
+async def test_a_pause_is_kept_after_an_answer_and_after_silence() -> None:
+    manner = Manner(pause=0.3)
+    async with wired(window=0.0) as (bus, peer):
+        assert await exchanged(bus, peer, NKE) == Silence()
+        before = bus.last_request_at
+        asked = asyncio.create_task(bus.run(mannered(NKE, manner)))
+        await peer.hears(5)
+        assert bus.last_request_at - before >= 0.3
+        peer.says("E5")
+        said = time.monotonic()
+        await soon(asked)
+        assert await soon(bus.run(mannered(REQUEST, manner))) == Silence()
+        assert bus.last_request_at - said >= 0.3
+
+
+async def test_a_preamble_goes_before_each_request_and_its_echo_is_nothing() -> None:
+    async with wired() as (bus, peer):
+        for _ in range(2):
+            asked = asyncio.create_task(bus.run(mannered(NKE, Manner(wake=Wake(12, 0.15)))))
+            assert await peer.hears(12) == b"\x55" * 12
+            roused = time.monotonic()
+            peer.says("55 " * 12)
+            assert await peer.hears(5) == encode(NKE)
+            assert time.monotonic() - roused >= 0.15
+            peer.says("E5")
+            assert await soon(asked) == Ack()
+        assert bus.recent[-1] == Observation(NKE, E5)
+
+
+async def test_a_port_that_is_lost_in_a_preamble() -> None:
+    async with wired() as (bus, peer):
+        asked = asyncio.create_task(bus.run(mannered(NKE, Manner(wake=Wake(1, 0.1)))))
+        await peer.hears(1)
+        peer.hangs_up()
+        with pytest.raises(TransportError):
+            await soon(asked)
+        assert bus.statistics().requests == 0
+
+
+async def test_a_rate_that_the_port_cannot_have_is_refused_and_others_are_asked_on() -> None:
+    async with wired() as (bus, peer):
+        with pytest.raises(RateError, match="a transparent converter keeps its rate: no 300 Bd"):
+            await bus.run(mannered(NKE, Manner(baudrate=300)))
+        assert await exchanged(bus, peer, NKE, E5) == Ack()
+        assert bus.baudrate == 2400
+
+
+async def test_the_rate_of_the_bus_comes_back_when_the_port_is_opened_again() -> None:
+    with terminal() as pty:
+        bus = Bus(Port(pty.device, 2400), window=0.0)
+        lost = await bus.open()
+        assert await soon(bus.run(mannered(NKE, Manner(baudrate=9600)))) == Silence()
+        assert (bus.baudrate, bus.timing.bit) == (9600, 1 / 9600)
+        bus.close()
+        await soon(lost)
+        await bus.open()
+        assert (bus.baudrate, bus.timing.bit) == (2400, 1 / 2400)
+        bus.close()
+
+
 # ------------------------------------------------------------------------------------------------ conversations
 
 
@@ -375,6 +552,32 @@ async def test_cancelled_while_others_are_on_the_wire_nothing_is_said() -> None:
         assert await soon(first) == Ack()
         assert await exchanged(bus, peer, NKE, E5) == Ack()
         assert bus.statistics().requests == 2
+
+
+async def test_who_has_reserved_the_wire_is_alone_on_it() -> None:
+    async with wired(window=3600) as (bus, peer):
+        async with bus.reserve() as run:
+            other = asyncio.create_task(bus.run(once(REQUEST)))
+            for _ in range(2):
+                mine = asyncio.ensure_future(run(once(NKE)))
+                assert await peer.hears(5) == encode(NKE)
+                peer.says("E5")
+                assert await soon(mine) == Ack()
+                for _ in range(5):
+                    await asyncio.sleep(0)
+            assert not peer.received
+            assert not other.done()
+        assert await peer.hears(5) == encode(REQUEST)
+        peer.says(encode(TELEGRAM).hex())
+        assert await soon(other) == TELEGRAM
+
+
+async def test_a_reservation_ends_whatever_happens_in_it() -> None:
+    async with wired() as (bus, peer):
+        with pytest.raises(NoAnswer):
+            async with bus.reserve():
+                raise NoAnswer("")
+        assert await exchanged(bus, peer, NKE, E5) == Ack()
 
 
 async def test_a_conversation_that_cannot_go_on_is_closed() -> None:
@@ -571,3 +774,51 @@ async def test_a_converter_that_resets_its_connections_is_a_lost_port(monkeypatc
             (await gateway.peer()).resets()
             assert not (await told.next())[0]
             assert await told.next() == (True, "")
+
+
+async def test_a_gateway_that_hangs_up_after_a_quiet_hour_is_no_news(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bus_module, "STEADY_SECONDS", -1.0)
+    again = asyncio.Semaphore(0)
+    async with converter() as gateway:
+        bus, told = Bus(gateway.port), Told()
+        task = asyncio.create_task(bus.keep_open(told, again.release))
+        assert await told.next() == (True, "")
+        for number in (1, 2, 3):
+            (await gateway.peer(number - 1)).hangs_up()
+            await asyncio.wait_for(again.acquire(), PATIENCE)
+            assert bus.is_open
+            assert await exchanged(bus, await gateway.peer(number), NKE, E5) == Ack()
+        assert told.changes.empty()
+        assert bus.statistics().reopened == 3
+        await gateway.leave()
+        up, why = await told.next()
+        assert (up, "connection refused" in why) == (False, True)
+        assert not bus.is_open
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_converter_that_feeds_from_the_port_is_given_time_to_start() -> None:
+    async with converter() as gateway:
+
+        async def opener(_: Port, protocol: ProtocolFactory) -> asyncio.Transport:
+            return await open_port(gateway.port, protocol)
+
+        bus = Bus(Port("/dev/converter"), 3600, opener)
+        await bus.open()
+        opened_at = time.monotonic()
+        assert await exchanged(bus, await gateway.peer(), NKE, E5) == Ack()
+        assert bus.last_request_at - opened_at >= 0.99
+        bus.close()
+
+
+async def test_a_bus_is_open_from_its_opening_to_its_loss() -> None:
+    async with converter() as gateway:
+        bus = Bus(gateway.port)
+        assert not bus.is_open
+        lost = await bus.open()
+        assert bus.is_open
+        (await gateway.peer()).hangs_up()
+        await soon(lost)
+        assert not bus.is_open
+        bus.close()

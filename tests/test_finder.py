@@ -14,25 +14,25 @@ from mbusd import poller as poller_module
 from mbusd import scanner
 from mbusd.bus import Bus
 from mbusd.finder import TOLD_EVERY, Finder
-from mbusd.mbus.frames import encode
+from mbusd.mbus.frames import Frame, encode
 from mbusd.mbus.link import Conversation
 from mbusd.mbus.master import req_ud2, snd_nke
-from mbusd.model import BusChanged, FoundMeter, Outcome, ReadingTaken, ScanChanged, ScanMode
+from mbusd.model import BusChanged, FoundMeter, MeterChanged, Outcome, ReadingTaken, ScanChanged, ScanMode
 from mbusd.poller import Poller
 from mbusd.simulated_meters import household
 from mbusd.simulator import SimulatedMeter, identity
 from mbusd.transport import Port, ProtocolFactory, TransportError, open_port
 from mbusd.virtual_bus import opened
 from tests.mosquitto import free_port
-from tests.test_meter import Truth, by, reads, strict
-from tests.test_poller import CountingBus, Seen, Wiretap, house, named, polled, settings
+from tests.test_meter import Truth, by, energy, reads, strict
+from tests.test_poller import CountingBus, Seen, Wiretap, asked, house, meter, named, polled, settings
 from tests.test_scanner import OnWire
 from tests.test_scanner import house as six_meters
 from tests.wires import PATIENCE, converter
 
 T = TypeVar("T")
 NOON = datetime(2026, 11, 20, 12)  # noqa: DTZ001 - a meter's clock has no zone
-MODES: tuple[ScanMode, ...] = ("primary", "secondary")
+PACE = 38400
 SNAPPY = 0.06  # the window of the bus: a scan consists of silence
 
 
@@ -185,6 +185,14 @@ def addresses(meters: Iterable[SimulatedMeter]) -> set[str]:
     return {one.secondary.digits for one in meters}
 
 
+def neighbours() -> list[SimulatedMeter]:
+    """The built-in house, of meters that answer quickly."""
+    meters = household(NOON)
+    for one in meters:
+        one.delay = 0.002
+    return meters
+
+
 def read_by_now(seen: Seen) -> set[str]:
     return {event.reading.meter for event in seen.of(ReadingTaken)}
 
@@ -202,8 +210,8 @@ def _few_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_few_addresses")
 async def test_a_bus_of_which_nothing_is_known_is_searched_at_start_and_everybody_is_read(tmp_path: Path) -> None:
     """Two lines of configuration: a name and a port."""
-    meters = household(NOON)
-    async with house(Wiretap(*meters, began=NOON), tmp_path, interval="1d", window=SNAPPY) as (poller, seen):
+    meters = neighbours()
+    async with house(Wiretap(*meters, began=NOON), tmp_path, interval="1d", window=SNAPPY, pace=PACE) as (poller, seen):
         await seen.until(lambda: read_by_now(seen) == addresses(meters))
         assert [event.state for event in ended(seen)] == ["done"]
         assert all(poller.knows(address) for address in addresses(meters))
@@ -215,8 +223,8 @@ async def test_a_bus_of_which_nothing_is_known_is_searched_at_start_and_everybod
 
 async def test_the_same_behind_a_converter_in_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scanner, "_ADDRESSES", 2)
-    meters, seen = household(NOON), Seen()
-    async with opened(Wiretap(*meters, began=NOON), tcp=("127.0.0.1", 0), baudrate=0) as served:
+    meters, seen = neighbours(), Seen()
+    async with opened(Wiretap(*meters, began=NOON), tcp=("127.0.0.1", 0), baudrate=PACE) as served:
         assert served.tcp is not None
         own = settings("tcp://{}:{}".format(*served.tcp), interval="1d", timeout=SNAPPY)
         poller = Poller.of(own, seen)
@@ -239,9 +247,12 @@ CONFIGURED: tuple[dict[str, object], ...] = (
 @pytest.mark.parametrize("mode", ["both", "secondary"])
 async def test_meters_of_the_file_are_not_read_twice(tmp_path: Path, mode: str) -> None:
     """Given by primary address, by identification, by the whole secondary address; the two others are new."""
-    meters = household(NOON)
+    meters = neighbours()
     wire = Wiretap(*meters, began=NOON)
-    async with house(wire, tmp_path, *CONFIGURED, interval="1d", window=SNAPPY, discover=mode) as (poller, seen):
+    async with house(wire, tmp_path, *CONFIGURED, interval="1d", window=SNAPPY, pace=PACE, discover=mode) as (
+        poller,
+        seen,
+    ):
         await seen.until(lambda: ended(seen) and len(read_by_now(seen)) == len(meters))
         names = {str(one["name"]) for one in CONFIGURED}
         new = {one.secondary.digits for one in meters if one.name in ("heating", "room")}
@@ -259,45 +270,66 @@ async def test_with_a_list_of_meters_nothing_is_searched_unless_asked(tmp_path: 
         assert not seen.of(ScanChanged)
 
 
-async def test_twins_at_one_primary_address_are_named_and_not_read_as_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """All that tells them apart is the fabrication number, by which nothing is read."""
-    monkeypatch.setattr(scanner, "_ADDRESSES", 2)
+class OnSimulated(Bus):
+    """A bus that takes no time at all."""
+
+    def __init__(self, *meters: SimulatedMeter) -> None:
+        super().__init__(Port("/dev/simulated"))
+        self._on_wire = OnWire(meters)
+
+    async def run(self, conversation: Conversation[T]) -> T:
+        return await self._on_wire(conversation)
+
+
+async def test_an_address_that_several_meters_answer_is_not_read() -> None:
+    """All that tells these twins apart is the fabrication number, by which nothing is read."""
     twins = [
         SimulatedMeter(identity("00000005", "SON", 1, 4), Truth(value), primary=1, fabrication=fabrication)
         for value, fabrication in ((0x5A5A5A5A, "11111111"), (0x25252525, "22222222"))
     ]
-    async with house(Wiretap(*twins), tmp_path, *named(9), window=SNAPPY) as (poller, _):
-        outcome = await asyncio.wait_for(poller.scan("both"), PATIENCE)
-        every = await asyncio.wait_for(poller.read_all(), PATIENCE)
-    assert ["fabrication" in one.remark for one in found(outcome)] == [True, True]
-    assert (every.readings, list(every.failed)) == ((), ["m9"])
+    seen = Seen()
+    poller = Poller(settings("/dev/simulated"), OnSimulated(*twins, meter(6)), seen)
+    outcome = await poller.scan("both")
+    assert any(one.address == "1" for one in found(outcome))
+    assert any(remark.startswith("address 1: several meters answer") for remark in outcome.remarks)
+    assert [event.info.address for event in seen.of(MeterChanged)] == ["00000006EE4D0104"]
 
 
+@pytest.mark.parametrize("before", [1, 2])
+@pytest.mark.parametrize("mode", ["primary", "secondary"])
 async def test_polls_go_on_between_the_probes_and_their_values_are_fresh(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: ScanMode, before: int
 ) -> None:
     """A probe resets links, selects and reads: what the master remembered of a meter holds no longer."""
     monkeypatch.setattr(scanner, "_ADDRESSES", 8)
-    truth = Truth()
-    meters = [strict(truth), *household(NOON)[:3]]
-    async with house(Wiretap(*meters, began=NOON), tmp_path, by(5), window=SNAPPY) as (poller, _):
-        for mode in MODES * 2:
-            scan = asyncio.create_task(poller.scan(mode))
-            times = 0
-            while not scan.done():
-                assert await reads(poller, truth) == []
-                times += 1
-            assert times >= 8
-            assert scan.result().error is None
+    truth, shown = Truth(), 0
+    wire = Wiretap(strict(truth, "separate"), *neighbours()[:3], began=NOON)
+
+    def measure(frame: Frame) -> None:
+        """Whatever is asked of whomever, the meter measures on; what it measures at its request is to be shown."""
+        nonlocal shown
+        truth.value += 1
+        if frame in (req_ud2(5, fcb=False), req_ud2(5, fcb=True)):
+            shown = truth.value
+
+    wire.before = measure
+    async with house(wire, tmp_path, by(5), window=SNAPPY, pace=PACE) as (poller, _):
+        for _ in range(before):
+            assert energy(await asked(poller, "m5")) == shown
+        scan = asyncio.create_task(poller.scan(mode))
+        times = 0
+        while not scan.done():
+            assert energy(await asked(poller, "m5")) == shown
+            times += 1
+        assert times >= 8
+        assert scan.result().error is None
 
 
 async def test_after_a_scan_nobody_relies_on_the_link_of_before(tmp_path: Path) -> None:
     truth = Truth()
     wire = Wiretap(strict(truth))
     for before in (1, 2):
-        async with house(wire, tmp_path, by(5), window=SNAPPY) as (poller, _):
+        async with house(wire, tmp_path, by(5), window=SNAPPY, pace=PACE) as (poller, _):
             assert await reads(poller, truth, before) == []
             scan = asyncio.create_task(poller.scan("secondary"))
             await asyncio.wait_for(scan, PATIENCE)
@@ -305,8 +337,8 @@ async def test_after_a_scan_nobody_relies_on_the_link_of_before(tmp_path: Path) 
 
 
 async def test_a_second_request_and_a_cancellation(tmp_path: Path) -> None:
-    meters = household(NOON)
-    async with house(Wiretap(*meters, began=NOON), tmp_path, *named(9), window=SNAPPY) as (poller, seen):
+    meters = neighbours()
+    async with house(Wiretap(*meters, began=NOON), tmp_path, *named(9), window=SNAPPY, pace=PACE) as (poller, seen):
         assert poller.cancel_scan().error == "no scan runs on cellar"
         scan = asyncio.create_task(poller.scan("both"))
         await seen.until(lambda: any(event.found for event in seen.of(ScanChanged)))
@@ -350,17 +382,17 @@ async def test_a_search_at_start_that_the_port_did_not_survive_is_made_once_more
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(scanner, "_ADDRESSES", 2)
-    seen, meters, number = Seen(), household(NOON)[:3], free_port()
+    seen, meters, number = Seen(), neighbours()[:3], free_port()
     wire = Wiretap(*meters, began=NOON)
     cut = asyncio.Event()
     wire.before = lambda frame: cut.set() if frame == snd_nke(1) else None
     own = settings(f"tcp://127.0.0.1:{number}", interval="1d", timeout=SNAPPY)
-    async with opened(wire, tcp=("127.0.0.1", number), baudrate=0):
+    async with opened(wire, tcp=("127.0.0.1", number), baudrate=PACE):
         poller = Poller.of(own, seen)
         task = asyncio.create_task(poller.run())
         await asyncio.wait_for(cut.wait(), PATIENCE)
     await seen.until(lambda: ended(seen))
-    async with opened(wire, tcp=("127.0.0.1", number), baudrate=0):
+    async with opened(wire, tcp=("127.0.0.1", number), baudrate=PACE):
         await seen.until(lambda: task.done() or read_by_now(seen) == addresses(meters))
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -397,13 +429,23 @@ async def test_a_scan_by_request_ends_with_the_daemon() -> None:
 # ------------------------------------------------------------------------------------------------ a bus that is shared
 
 
+async def connected(number: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection, as soon as somebody listens."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                return await asyncio.open_connection("127.0.0.1", number)
+            except ConnectionRefusedError:
+                await asyncio.sleep(0.01)
+
+
 async def test_after_another_master_spoke_the_link_is_opened_anew(tmp_path: Path) -> None:
     """He reads the meter that we read: its FCB memory is his now."""
     truth, number = Truth(), free_port()
     wire = Wiretap(strict(truth))
     serve = f"tcp://127.0.0.1:{number}"
-    async with house(wire, tmp_path, by(5), window=SNAPPY, serve=serve) as (poller, _):
-        reader, writer = await asyncio.open_connection("127.0.0.1", number)
+    async with house(wire, tmp_path, by(5), window=SNAPPY, pace=PACE, serve=serve) as (poller, _):
+        reader, writer = await connected(number)
         for fcb in (True, False, True, True, False):
             assert await reads(poller, truth, 2) == []
             resets = len(wire.resets())
@@ -432,7 +474,7 @@ async def test_a_gateway_that_hung_up_may_have_let_somebody_else_in(
         calls.release()
         return transport
 
-    async with opened(wire, tcp=("127.0.0.1", number), baudrate=0):
+    async with opened(wire, tcp=("127.0.0.1", number), baudrate=PACE):
         bus = Bus(Port(own.port, 38400), SNAPPY, opener)
         async with polled(own, seen, bus) as poller:
             assert await reads(poller, truth, 2) == []

@@ -137,14 +137,16 @@ async def house(
     *meters: dict[str, object],
     interval: str = "manual",
     window: float = 0.5,
+    pace: int = 0,
     **more: object,
 ) -> AsyncIterator[tuple[Poller, Seen]]:
-    """Virtual meters on a pseudo-terminal that takes no time, and a poller that reads these of them.
+    """Virtual meters on a pseudo-terminal, and a poller that reads these of them.
 
-    `window` 0: silence shall not cost the test much. `more`: further options of the bus.
+    `window` 0: silence shall not cost the test much. `pace`: of the wire in Bd, 0: it takes no time. `more`: further
+    options of the bus.
     """
     seen = Seen()
-    async with opened(wire, link=folder / "port", baudrate=0) as served:
+    async with opened(wire, link=folder / "port", baudrate=pace) as served:
         assert served.device is not None
         bus = Bus(Port(served.device, 38400), window)
         async with polled(settings(served.device, *meters, interval=interval, **more), seen, bus) as poller:

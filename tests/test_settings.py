@@ -8,7 +8,16 @@ import pytest
 from pydantic import ValidationError
 
 from mbusd.mbus.address import PrimaryAddress, SecondaryAddress
-from mbusd.settings import BusSettings, MeterSettings, MqttSettings, Settings, TlsSettings, seconds, zone_of
+from mbusd.settings import (
+    BusSettings,
+    MeterSettings,
+    MqttSettings,
+    Settings,
+    TlsSettings,
+    WakeSettings,
+    seconds,
+    zone_of,
+)
 
 
 def settings_of(section: str, **values: object) -> Settings:
@@ -194,3 +203,83 @@ def test_settings_cannot_be_changed() -> None:
     bus = BusSettings(name="a", port="/dev/x")
     with pytest.raises(ValidationError):
         setattr(bus, "name", "b")  # noqa: B010 - mypy knows that it is frozen
+
+
+def test_how_a_meter_is_asked() -> None:
+    plain = meter_of()
+    assert (plain.timeout, plain.pause, plain.baudrate, plain.nke, plain.wake) == (None, 0.0, None, "auto", None)
+    assert (plain.before, plain.plain, plain.pages) == ((), True, ())
+    special = meter_of(
+        timeout="1.1s", pause="0.3s", baudrate=300, nke="never", before=["50 10"], plain=False, pages=["B1"], wake={}
+    )
+    assert (special.timeout, special.pause, special.baudrate, special.nke) == (1.1, 0.3, 300, "never")
+    assert (special.before, special.plain, special.pages) == ((b"\x50\x10",), False, (b"\xb1",))
+    assert special.wake == WakeSettings(bytes=528, pause=0.1)
+    assert meter_of(wake={"bytes": 100, "pause": "1s"}).wake == WakeSettings(bytes=100, pause=1.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "data"), [("50", b"\x50"), (50, b"\x50"), ("b1", b"\xb1"), ("5010", b"\x50\x10"), ("51 0F", b"\x51\x0f")]
+)
+def test_bytes_are_hex_also_where_yaml_takes_them_for_a_number(given: object, data: bytes) -> None:
+    assert meter_of(before=[given]).before == (data,)
+
+
+@pytest.mark.parametrize("given", ["", "5", "xy", "5 0", True, None, "00" * 254])
+def test_what_are_no_bytes(given: object) -> None:
+    assert "hex" in refusal("meter", pages=[given]) or "1 to 253 bytes" in refusal("meter", pages=[given])
+
+
+def test_what_a_meter_cannot_be_asked_like() -> None:
+    assert "is no rate of the M-Bus" in refusal("meter", baudrate=2000)
+    assert refusal("meter", nke="sometimes")
+    assert refusal("meter", wake={"bytes": 0})
+    assert refusal("meter", wake={"bytes": 5000})
+    assert "is no duration" in refusal("meter", timeout="soon")
+
+
+def test_converters_are_as_they_come() -> None:
+    plain = settings_of("bus").buses[0]
+    assert (plain.echo, plain.dtr, plain.rts, plain.timeout, plain.serve, plain.serve_writes) == (
+        "auto",
+        True,
+        True,
+        None,
+        None,
+        False,
+    )
+    special = settings_of("bus", echo="on", dtr=False, rts=False, timeout="1s", serve="tcp://[::]:10001").buses[0]
+    assert (special.echo, special.dtr, special.rts, special.timeout) == ("on", False, False, 1.0)
+    assert refusal("bus", echo="sometimes")
+    for listen in ("tcp://", "192.0.2.1", "tcp://h:x", "tcp://h:5/x", "rfc2217://h:5"):
+        assert "tcp://HOST:PORT" in refusal("bus", serve=listen)
+
+
+@pytest.mark.parametrize(
+    ("discover", "meters", "mode"),
+    [
+        (None, [], "both"),
+        (None, [{"address": 1}], None),
+        ("off", [], None),
+        (False, [], None),  # what YAML makes of off
+        ("both", [{"address": 1}], "both"),
+        ("primary", [], "primary"),
+        ("secondary", [{"address": 1}], "secondary"),
+    ],
+)
+def test_what_is_looked_for_at_start(discover: object, meters: list[object], mode: str | None) -> None:
+    assert settings_of("bus", discover=discover, meters=meters).buses[0].scan_at_start == mode
+
+
+@pytest.mark.parametrize("discover", [True, "yes", "on", 1])
+def test_what_is_no_way_to_look(discover: object) -> None:
+    assert refusal("bus", discover=discover)
+
+
+def test_a_transparent_converter_keeps_its_rate() -> None:
+    meters = [{"address": 1, "baudrate": 300}, {"address": 2, "baudrate": 9600}, {"address": 3, "baudrate": 2400}]
+    why = refusal("bus", port="tcp://host:5", meters=meters)
+    assert "a transparent tcp:// converter keeps its rate: no meter at 300 and 9600 Bd; use rfc2217://" in why
+    assert settings_of("bus", port="tcp://host:5", meters=meters[2:])
+    for port in ("/dev/ttyUSB0", "rfc2217://host:5"):
+        assert settings_of("bus", port=port, meters=meters)

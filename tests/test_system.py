@@ -78,6 +78,49 @@ async def test_a_house_on_a_pseudo_terminal_under_systemd(tmp_path: Path, broker
         assert not link.is_symlink()
 
 
+async def test_two_lines_and_a_stop_in_the_middle_of_the_search(tmp_path: Path, broker: Mosquitto) -> None:
+    port = free_port()
+    file = tmp_path / "config.yaml"
+    async with (
+        started("simulate", "--tcp", f"127.0.0.1:{port}", "--baudrate", RATE) as bus,
+        ear(broker.port) as listener,
+    ):
+        await bus.says("bus on tcp://127.0.0.1")
+        file.write_text(
+            f"mqtt: {{host: 127.0.0.1, port: {broker.port}}}\n"
+            f"buses: [{{name: cellar, port: 'tcp://127.0.0.1:{port}', baudrate: {RATE}}}]\n"
+        )
+        async with started("run", "-c", file) as daemon:
+            await daemon.says("bus cellar: looking for meters (both)")
+            await listener.until(lambda ear: "scan_progress" in ear.last.get("mbusd/bridge/event", ""))
+            async with asyncio.timeout(8):
+                assert await daemon.ends(signal.SIGTERM) == 0
+            assert without_trouble(daemon)
+            assert daemon.said[-1].endswith("stopped")
+        await listener.until_last("mbusd/bridge/state", "offline")
+
+
+async def test_a_bus_that_is_searched_by_secondary_addresses(tmp_path: Path, broker: Mosquitto) -> None:
+    link = tmp_path / "ttyMBUS"
+    file = tmp_path / "config.yaml"
+    async with (
+        started("simulate", "--link", link, "--baudrate", RATE) as bus,
+        ear(broker.port) as listener,
+    ):
+        await bus.says("heat_pump: primary 68")
+        file.write_text(
+            f"mqtt: {{host: 127.0.0.1, port: {broker.port}}}\n"
+            f"buses: [{{name: cellar, port: {link}, baudrate: {RATE}, discover: secondary}}]\n"
+        )
+        async with started("run", "-c", file) as daemon:
+            document = json.loads(await listener.said("mbusd/681044022D2C0904"))
+            assert {key: document[key] for key in MULTICAL} == MULTICAL
+            await listener.said(DISCOVERY.format("681044022D2C0904"))
+            await daemon.says("scan done after")
+            assert await daemon.ends(signal.SIGTERM) == 0
+            assert without_trouble(daemon)
+
+
 class Supervisor(asyncio.DatagramProtocol):
     """systemd's end of the notification socket."""
 

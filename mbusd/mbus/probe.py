@@ -139,7 +139,11 @@ def probe_secondary(
 
 
 def wake() -> Conversation[None]:
-    """SND_NKE to all, which nobody answers: link states are as after the start, and who sleeps has heard something."""
+    """SND_NKE to the test address and to all: link states are as after the start, and who sleeps has heard something.
+
+    At the test address all answer: what they say is a jumble, but when it comes tells how quick the way is.
+    """
+    yield Request(snd_nke(TEST))
     yield Request(snd_nke(BROADCAST), is_answered=False)
 
 

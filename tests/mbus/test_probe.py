@@ -174,7 +174,7 @@ def test_whether_anybody_answers_at_a_rate() -> None:
 
 
 def test_before_and_after_a_scan() -> None:
-    first, last = Script([Silence()]), Script([E5])
+    first, last = Script([E5, Silence()]), Script([E5])
     talk(wake(), first)
     talk(release(), last)
-    assert first.hex + last.hex == ["10 40 FF 3F 16", "10 40 FD 3D 16"]
+    assert first.hex + last.hex == ["10 40 FE 3E 16", "10 40 FF 3F 16", "10 40 FD 3D 16"]

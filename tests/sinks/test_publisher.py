@@ -16,6 +16,7 @@ from mbusd.model import (
     Outcome,
     ReadingTaken,
     ReadNow,
+    ScanChanged,
     StatisticsTaken,
 )
 from mbusd.settings import Settings
@@ -201,6 +202,30 @@ def test_a_silent_meter_without_a_name_may_be_any_of_the_leftovers() -> None:
     assert (OLD, "") not in said(one.learnt())
     after = taken(one, MeterChanged(info(HEAT.address)), ReadingTaken(reading(meter=HEAT.address)))
     assert (OLD, "") not in after
+
+
+@pytest.mark.parametrize("discover", [None, "secondary", "both"])
+def test_what_a_search_has_not_found_yet_or_has_missed_keeps_its_device(discover: str | None) -> None:
+    """Each start begins with no meter at all: what Home Assistant knows of them must not go."""
+    bus = {"name": "cellar", "port": "/dev/x", "discover": discover}
+    one = Publisher(Settings.model_validate({"buses": [bus]}), "1.2", NOON, {})
+    one.learn(OLD, announced(HEAT, HEAT.address))
+    one.learn(NEW, announced(SUCCESSOR, SUCCESSOR.address))
+    assert (OLD, "") not in said(one.learnt())
+    events: list[Event] = [
+        ScanChanged("cellar", "done", 260, 0),
+        MeterChanged(info("", address=HEAT.address, online=None)),
+        MeterChanged(info(HEAT.address, address=HEAT.address)),
+        ReadingTaken(reading(HEAT, HEAT.address)),
+        MeterChanged(info(HEAT.address, address=HEAT.address)),
+    ]
+    assert not {(OLD, ""), (NEW, "")} & set(taken(one, *events))
+
+
+def test_the_progress_of_a_scan_is_an_event(settled: Publisher) -> None:
+    ((topic, payload),) = taken(settled, ScanChanged("cellar", "running", 3, 250, "12345678"))
+    assert topic == "mbusd/bridge/event"
+    assert json.loads(payload)["event"] == "scan_progress"
 
 
 def test_what_others_have_announced_is_not_touched() -> None:

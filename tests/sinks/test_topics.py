@@ -8,11 +8,12 @@ from decimal import Decimal
 import pytest
 
 from mbusd.exact_json import JsonValue
-from mbusd.model import BusStatistics, Command, Outcome, ReadAll, ReadNow
+from mbusd.model import BusStatistics, Command, FoundMeter, Outcome, ReadAll, ReadNow, Scan, ScanChanged
 from mbusd.sinks.topics import REQUESTS, Asked, Message, Topics, plain
 from tests.sinks.readings import HEAT, NOON, info, reading
 
 TOPICS = Topics()
+SCAN_TAKES = 'scan takes {"bus": name, "mode": "primary", "secondary" or "both", "cancel": true or false}'
 
 
 def test_a_reading_is_one_document_and_a_topic_for_each_value() -> None:
@@ -158,6 +159,13 @@ def test_the_bridge_tells_who_it_is_and_what_happens() -> None:
         ("read_all", "", ReadAll()),
         ("read_all", "{}", ReadAll()),
         ("read_all", "PRESS", ReadAll()),
+        ("scan", "", Scan()),
+        ("scan", "PRESS", Scan()),
+        ("scan", "{}", Scan(None, "both")),
+        ("scan", '{"bus": "cellar", "mode": "secondary"}', Scan("cellar", "secondary")),
+        ("scan", '{"mode": "primary", "bus": null}', Scan(None, "primary")),
+        ("scan", '{"cancel": true}', Scan(is_cancel=True)),
+        ("scan", '{"bus": "cellar", "cancel": false}', Scan("cellar")),
     ],
 )
 def test_requests(command: str, payload: str, asked: Command) -> None:
@@ -173,6 +181,11 @@ def test_requests(command: str, payload: str, asked: Command) -> None:
         ("read", '{"meter": true}', 'read needs the name of a meter: {"meter": "…"}'),
         ("read", '{"meter": ["x"]}', 'read needs the name of a meter: {"meter": "…"}'),
         ("read", "[1]", "the payload is a JSON object or the name of a meter"),
+        ("scan", '{"mode": "all"}', SCAN_TAKES),
+        ("scan", '{"mode": ["both"]}', SCAN_TAKES),
+        ("scan", '{"bus": 5}', SCAN_TAKES),
+        ("scan", '{"cancel": 1}', SCAN_TAKES),
+        ("scan", "[1]", "the payload is a JSON object or the name of a meter"),
         ("read", "x" * 10001, "the request is longer than 10000 characters"),
         ("explode", "{}", "there is no request 'explode'; there are " + ", ".join(REQUESTS)),
     ],
@@ -243,3 +256,65 @@ def test_an_error_is_an_answer() -> None:
     (answer,) = TOPICS.of_outcome(asked, Outcome(error="there is no meter 'x'"))
     assert json.loads(answer.payload) == {"status": "error", "error": "there is no meter 'x'", "transaction": 5}
     assert HEAT.address not in answer.payload
+
+
+def test_what_a_scan_has_found_is_its_answer() -> None:
+    asked = TOPICS.asked("mbusd/bridge/request/scan", '{"transaction": 7}')
+    assert asked is not None
+    found = (
+        FoundMeter(HEAT.address, 68, HEAT),
+        FoundMeter("4", 4, None, "acknowledges but sends no data"),
+    )
+    (answer,) = TOPICS.of_outcome(asked, Outcome(found=found, remarks=("address 0: several meters answer",)))
+    assert (answer.topic, answer.retain, answer.is_unique) == ("mbusd/bridge/response/scan", False, True)
+    identity = {
+        "id": "12345678",
+        "manufacturer": "KAM",
+        "version": 8,
+        "medium": 4,
+        "medium_name": "heat",
+        "address": "123456782D2C0804",
+    }
+    assert json.loads(answer.payload) == {
+        "status": "ok",
+        "data": {
+            "found": [
+                {"address": HEAT.address, "primary": 68, "identity": identity, "remark": None},
+                {"address": "4", "primary": 4, "identity": None, "remark": "acknowledges but sends no data"},
+            ],
+            "remarks": ["address 0: several meters answer"],
+        },
+        "transaction": 7,
+    }
+
+
+def test_a_scan_that_finds_nobody_and_one_that_is_ended() -> None:
+    asked = Asked(Scan(), response_topic="mbusd/bridge/response/scan")
+    (answer,) = TOPICS.of_outcome(asked, Outcome(found=()))
+    assert json.loads(answer.payload) == {"status": "ok", "data": {"found": [], "remarks": []}}
+    (answer,) = TOPICS.of_outcome(replace(asked, command=Scan(is_cancel=True)), Outcome())
+    assert json.loads(answer.payload) == {"status": "ok", "data": {}}
+    (answer,) = TOPICS.of_outcome(asked, Outcome(error="the port is not open", found=()))
+    assert json.loads(answer.payload) == {"status": "error", "error": "the port is not open"}
+
+
+def test_how_a_scan_is_getting_on() -> None:
+    running = TOPICS.of_scan(ScanChanged("cellar", "running", 25, 236, HEAT.address))
+    assert (running.topic, running.retain, running.is_unique) == ("mbusd/bridge/event", False, True)
+    assert json.loads(running.payload) == {
+        "event": "scan_progress",
+        "bus": "cellar",
+        "state": "running",
+        "done": 25,
+        "left": 236,
+        "found": HEAT.address,
+    }
+    failed = TOPICS.of_scan(ScanChanged("cellar", "failed", 25, 0, why="it was unplugged"))
+    assert json.loads(failed.payload) == {
+        "event": "scan_ended",
+        "bus": "cellar",
+        "state": "failed",
+        "done": 25,
+        "left": 0,
+        "why": "it was unplugged",
+    }
