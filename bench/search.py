@@ -4,7 +4,7 @@ Without a bus, seeded, over populations as they are in houses: the plain decimal
 right, and mbusd's search, alone and after a primary scan has found the meters. With --live: a bus of simulated meters
 at the pace of the wire, to see what the program costs beyond wire and window.
 """
-# ruff: noqa: T201 - what a bench is for
+
 
 import argparse
 import asyncio
