@@ -5,7 +5,6 @@ right, and mbusd's search, alone and after a primary scan has found the meters. 
 at the pace of the wire, to see what the program costs beyond wire and window.
 """
 
-
 import argparse
 import asyncio
 import tempfile
