@@ -61,6 +61,27 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class Alarm:
+    """What a meter answered when it was asked for alarms (REQ_UD1); what a bit means is its maker's."""
+
+    meter: str
+    taken_at: datetime  # aware, UTC
+    code: int = 0  # the alarm byte; 0: nothing to say
+    measurements: tuple[Measurement, ...] = ()  # of meters that answer with records instead of the byte
+    telegram: bytes = b""  # the frame it was made of
+
+    @property
+    def bits(self) -> tuple[int, ...]:
+        """The numbers of the bits that are set, from 0."""
+        return tuple(bit for bit in range(self.code.bit_length()) if self.code >> bit & 1)
+
+    @property
+    def is_raised(self) -> bool:
+        """Whether the meter has anything to say."""
+        return bool(self.code or self.measurements)
+
+
+@dataclass(frozen=True, slots=True)
 class MeterInfo:
     """What there is to say of a meter besides its values."""
 
@@ -73,6 +94,7 @@ class MeterInfo:
     failures: int = 0  # read-outs without an answer since the last good one
     online: bool | None = None  # None: not asked yet
     keys: tuple[tuple[str, str | None, str], ...] = ()  # key, unit, quantity
+    has_alarms: bool = False  # it is asked for alarms, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +134,25 @@ class BusChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class AlarmTaken:
+    """A meter was asked for alarms; `is_news`: it says something else than the last time."""
+
+    alarm: Alarm
+    identity: Identity | None = None
+    is_news: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BusTroubled:
+    """What is wrong with a wire, in words; `code` None: nothing any more."""
+
+    bus: str
+    code: str | None
+    what: str = ""
+    todo: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class StatisticsTaken:
     bus: str
     statistics: BusStatistics
@@ -132,7 +173,7 @@ class ScanChanged:
     why: str = ""
 
 
-Event = ReadingTaken | MeterChanged | BusChanged | StatisticsTaken | ScanChanged
+Event = ReadingTaken | AlarmTaken | MeterChanged | BusChanged | BusTroubled | StatisticsTaken | ScanChanged
 
 
 @dataclass(frozen=True, slots=True)
