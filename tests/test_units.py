@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mbusd.mbus import vif
-from mbusd.units import Number, UserValue, to_user
+from mbusd.units import Number, UserValue, convert, to_user
 
 
 @pytest.mark.parametrize(
@@ -79,3 +79,31 @@ def test_no_unit_of_the_tables_stays_as_the_tables_write_it() -> None:
     raw = {"Wh", "J", "m3", "degC", "degF", "degF_diff", "m3/h", "J/h", "HCA", "deg", "currency", "month", "year"}
     assert raw <= {unit for _, unit in _UNITS}
     assert raw.isdisjoint({to_user(0, quantity, unit, 0).unit for quantity, unit in _UNITS})
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "wanted", "decimals", "expected"),
+    [
+        (Decimal("0.711"), "m³/h", "L/h", 3, UserValue(711, "L/h", 0)),
+        (Decimal("0.711"), "m³/h", "L/min", 3, UserValue(Decimal("11.85"), "L/min", 2)),
+        (1, "GJ", "kWh", 3, UserValue(Decimal("277.8"), "kWh", 1)),
+        (4200, "W", "kW", 0, UserValue(Decimal("4.2"), "kW", 3)),
+        (0, "°C", "K", 0, UserValue(Decimal("273.15"), "K", 0)),
+        (-40, "°C", "°F", 0, UserValue(-40, "°F", 1)),
+        (None, "bar", "kPa", 2, UserValue(None, "kPa", 0)),
+        (Decimal("0.1"), "kWh", "GJ", None, UserValue(Decimal("0.00036"), "GJ", None)),
+    ],
+)
+def test_units_can_be_chosen(
+    value: Number | None, unit: str, wanted: str, decimals: int | None, expected: UserValue
+) -> None:
+    assert convert(value, unit, wanted, decimals, is_difference=False) == expected
+
+
+def test_a_difference_of_temperatures_has_no_zero() -> None:
+    assert convert(5, "K", "°F", 0, is_difference=True) == UserValue(9, "°F", 1)
+
+
+def test_what_cannot_be_converted_is_said_with_what_can() -> None:
+    with pytest.raises(ValueError, match=r"^m³ cannot be shown in kWh; it can be L, ft³, gal$"):
+        convert(1, "m³", "kWh", 0, is_difference=False)
