@@ -1,4 +1,4 @@
-"""How many probes, and how much time at 2400 Bd, a search for meters takes: python -m bench.search [--live].
+"""How many probes, and how much time at 2400 Bd, a search for meters takes: python -m bench.search [--live [CASE]].
 
 Without a bus, seeded, over populations as they are in houses: the plain decimal tree from the left, the same from the
 right, and mbusd's search, alone and after a primary scan has found the meters. With --live: a bus of simulated meters
@@ -21,7 +21,7 @@ from mbusd.bus import Bus
 from mbusd.mbus.address import SecondaryAddress
 from mbusd.mbus.frames import LongFrame, Noise, encode
 from mbusd.mbus.link import Conversation, Silence
-from mbusd.mbus.probe import Crowd, Meter, Probe, Silent
+from mbusd.mbus.probe import Crowd, Meter, Present, Probe, Silent
 from mbusd.mbus.search import ANY, Search, Step
 from mbusd.mbus.telegram import decode
 from mbusd.scanner import Plan, Scanner
@@ -74,6 +74,13 @@ def with_twins(chance: Random, number: int) -> Ids:
     return single + chance.sample(single, pairs)
 
 
+def mixed_with_twins(chance: Random, number: int) -> Ids:
+    """One pair of equal identifications among twenty of a mixture."""
+    pairs = max(1, number // 20)
+    single = mixed(chance, number - pairs)
+    return single + chance.sample(single, pairs)
+
+
 POPULATIONS: dict[str, Callable[[Random, int], Ids]] = {
     "random": at_random,
     "consecutive": consecutive,
@@ -81,6 +88,7 @@ POPULATIONS: dict[str, Callable[[Random, int], Ids]] = {
     "three batches": three_batches,
     "half batch, half random": mixed,
     "batch with twins": with_twins,
+    "mixed with twins": mixed_with_twins,
 }
 
 
@@ -92,10 +100,11 @@ class Cost:
     meter: int = 0
     crowd: int = 0
     confirmed: int = 0
+    unread: int = 0  # crowds of which the acknowledgement was enough
 
     @property
     def probes(self) -> int:
-        return self.silent + self.meter + self.crowd
+        return self.silent + self.meter + self.crowd + self.unread
 
     @property
     def seconds(self) -> float:
@@ -103,7 +112,7 @@ class Cost:
         selected = SELECT + DELAY + ACK + IDLE
         read = SHORT + DELAY + TELEGRAM * CHARACTER + IDLE
         answered = (self.meter + self.crowd) * (selected + read)
-        return self.silent * (SELECT + WINDOW) + answered + self.confirmed * selected
+        return self.silent * (SELECT + WINDOW) + answered + (self.confirmed + self.unread) * selected
 
 
 def tree(identifications: Ids, order: Sequence[int], cost: Cost) -> Cost:
@@ -136,12 +145,15 @@ class Oracle:
         self.cost = Cost()
         self._meters = {address: _telegram_of(address) for address in addresses}
 
-    def answer(self, step: Step, search: Search) -> Probe:
+    def answer(self, step: Step, search: Search) -> Probe | Present:
         mask = step.selection.mask
         there = [address for address in self._meters if mask.matches(address)]
         if not there:
             self.cost.silent += step.tries
             return Silent()
+        if not step.reads:
+            self.cost.unread += 1
+            return Present()
         if len(there) > 1:
             self.cost.crowd += 1
             return Crowd()
@@ -188,13 +200,19 @@ def simulate() -> None:
             print(f"| {name} | {number} | {cells} | {sums[2].seconds / sums[0].seconds:.2f} |")
 
 
-def _costs(identifications: Ids, chance: Random) -> list[Cost]:
+def _addresses(identifications: Ids, chance: Random) -> list[SecondaryAddress]:
+    """Three kinds of meters; twins are of different ones."""
     repeated = Counter[str]()
     addresses: list[SecondaryAddress] = []
     for one in identifications:
         kind = KINDS[repeated[one]] if identifications.count(one) > 1 else chance.choice(KINDS[:3])
         repeated[one] += 1
         addresses.append(identity(one, *kind))
+    return addresses
+
+
+def _costs(identifications: Ids, chance: Random) -> list[Cost]:
+    addresses = _addresses(identifications, chance)
     return [
         tree(identifications, range(8), Cost()),
         tree(identifications, range(7, -1, -1), Cost()),
@@ -209,8 +227,6 @@ class Clock:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self.least = 0.0
-        self.requests = Counter[str]()
-        self.lost: dict[str, float] = {}
 
     async def __call__(self, conversation: Conversation[T]) -> T:
         return await self._bus.run(self._timed(conversation))
@@ -219,19 +235,10 @@ class Clock:
         try:
             request = next(conversation)
             while True:
-                began = time.monotonic()
                 reply = yield request
-                took = time.monotonic() - began
-                asked = len(encode(request.frame)) * CHARACTER
-                if isinstance(reply, Silence):
-                    kind, least = "silence", asked + WINDOW
-                else:
-                    heard = reply.data if isinstance(reply, Noise) else encode(reply)
-                    kind = "noise" if isinstance(reply, Noise) else "E5" if len(heard) == 1 else "telegram"
-                    least = asked + DELAY + len(heard) * CHARACTER + IDLE
-                self.least += least
-                self.requests[kind] += 1
-                self.lost[kind] = self.lost.get(kind, 0.0) + took - least
+                heard = reply.data if isinstance(reply, Noise) else b"" if isinstance(reply, Silence) else encode(reply)
+                answered = DELAY + len(heard) * CHARACTER + IDLE
+                self.least += len(encode(request.frame)) * CHARACTER + (answered if heard else WINDOW)
                 request = conversation.send(reply)
         except StopIteration as end:
             result: T = end.value
@@ -239,7 +246,7 @@ class Clock:
 
 
 def meter(address: SecondaryAddress, primary: int | None, chance: Random) -> SimulatedMeter:
-    records = b"".join(b"\x04\x06" + chance.randbytes(4) for _ in range((TELEGRAM - 21) // 6))
+    records = b"".join(b"\x04\x06" + chance.randbytes(4) for _ in range(9)) + b"\x03\x06" + chance.randbytes(3)
 
     def pages(_: object) -> list[bytes]:
         return [records]
@@ -249,43 +256,72 @@ def meter(address: SecondaryAddress, primary: int | None, chance: Random) -> Sim
 
 
 @asynccontextmanager
-async def bus_of(meters: list[SimulatedMeter]) -> AsyncIterator[tuple[Bus, SimulatedBus]]:
+async def bus_of(meters: list[SimulatedMeter], *, tcp: bool) -> AsyncIterator[tuple[Bus, SimulatedBus]]:
     simulated = SimulatedBus(meters)
     with tempfile.TemporaryDirectory() as folder:
-        link = Path(folder) / "bus"
-        async with opened(simulated, link=link):
-            bus = Bus(Port(str(link)))
+        link = None if tcp else Path(folder) / "bus"
+        async with opened(simulated, link=link, tcp=("127.0.0.1", 0) if tcp else None) as served:
+            bus = Bus(Port(f"tcp://127.0.0.1:{served.tcp[1]}" if served.tcp else str(link)))
             await bus.open()
             yield bus, simulated
             bus.close()
             await asyncio.sleep(0)
 
 
-async def live() -> None:
-    cases = [
-        ("primary scan, 20 of 251 there", at_random, 20, Plan()),
-        ("secondary search, 10 at random", at_random, 10, Plan(primary=False, mask=ANY)),
-        ("secondary search, 20 of a batch", batch, 20, Plan(primary=False, mask=ANY)),
-        ("secondary search, 50 at random", at_random, 50, Plan(primary=False, mask=ANY)),
-        ("both, 20 of a batch", batch, 20, Plan(mask=ANY)),
-    ]
-    for name, make, number, plan in cases:
-        chance = Random(f"{name} {number}")  # noqa: S311
-        meters = [meter(identity(one, *KINDS[0]), 12 * at, chance) for at, one in enumerate(make(chance, number))]
-        if plan.mask is not None and number > 20:
-            meters = [meter(one.secondary, None, chance) for one in meters]
-        async with bus_of(meters) as (bus, simulated):
+@dataclass(frozen=True)
+class Case:
+    """One scan at the pace of the wire."""
+
+    name: str
+    make: Callable[[Random, int], Ids]
+    number: int
+    plan: Plan
+    tcp: bool = False
+
+    def least(self, identifications: Ids) -> float:
+        """Seconds that the plain way needs on the wire: each address once, or the decimal tree."""
+        if self.plan.mask is not None:
+            return tree(identifications, range(8), Cost()).seconds
+        reset = SHORT + DELAY + ACK + IDLE
+        read = SHORT + DELAY + TELEGRAM * CHARACTER + IDLE
+        return (251 - self.number) * (SHORT + WINDOW) + self.number * (reset + read)
+
+
+SEARCH = Plan(primary=False, mask=ANY)
+CASES = (
+    Case("primary scan, 20 of 251 there", at_random, 20, Plan()),
+    Case("primary scan over TCP, 20 of 251 there", at_random, 20, Plan(), tcp=True),
+    Case("search, 10 at random", at_random, 10, SEARCH),
+    Case("search over TCP, 10 at random", at_random, 10, SEARCH, tcp=True),
+    Case("search, 50 at random", at_random, 50, SEARCH),
+    Case("search, 50 of a batch", batch, 50, SEARCH),
+    Case("search, 60 mixed, three of them twins", mixed_with_twins, 60, SEARCH),
+)
+
+
+async def live(wanted: str) -> None:
+    print("| case | found | probes | seconds | least of the plain way | ÷ | least for its own frames | ÷ | early |")
+    print("|---|--:|--:|--:|--:|--:|--:|--:|--:|")
+    for case in CASES:
+        if wanted not in case.name:
+            continue
+        chance = Random(f"{case.name} {case.number}")  # noqa: S311
+        identifications = case.make(chance, case.number)
+        addresses = _addresses(identifications, chance)
+        meters = [meter(one, at + 1 if case.plan.primary else None, chance) for at, one in enumerate(addresses)]
+        async with bus_of(meters, tcp=case.tcp) as (bus, simulated):
             clock = Clock(bus)
             began = time.monotonic()
-            survey = await Scanner(clock, plan).scan()
+            survey = await Scanner(clock, case.plan).scan()
             took = time.monotonic() - began
-        lost = ", ".join(f"{clock.requests[kind]} x {kind} {1000 * more:.0f} ms" for kind, more in clock.lost.items())
-        print(f"{name}: found {len(survey.findings)} of {number}; {survey.probes} probes, {took:.1f} s, "
-              f"least for its frames {clock.least:.1f} s: {took / clock.least:.3f}; "
-              f"violations {simulated.early_requests}; beyond the least: {lost}")  # fmt: skip
+        least = case.least(identifications)
+        print(f"| {case.name} | {len(survey.findings)} of {case.number} | {survey.probes} | {took:.1f} | {least:.1f} | "
+              f"{took / least:.2f} | {clock.least:.1f} | {took / clock.least:.3f} | {simulated.early_requests} |",
+              flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--live", action="store_true", help="at the pace of the wire: some four minutes")
-    asyncio.run(live()) if arguments.parse_args().live else simulate()
+    arguments.add_argument("--live", nargs="?", const="", metavar="CASE", help="at the pace of the wire: seven minutes")
+    case = arguments.parse_args().live
+    simulate() if case is None else asyncio.run(live(case))

@@ -3,9 +3,11 @@
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, NoReturn, TypeVar, get_args
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from mbusd.mbus.address import Address, PrimaryAddress, SecondaryAddress, parse_address
+from mbusd.mbus.clocks import ClockType
 from mbusd.settings import BAUDRATES, seconds
 from mbusd.transport import check_port
 
@@ -14,13 +16,22 @@ T = TypeVar("T")
 DEFAULT_CONFIG = Path("/etc/mbusd/config.yaml")
 
 
+class Parser(argparse.ArgumentParser):
+    """Says a mistake in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} ({self.prog} --help says more)\n")
+
+
 def config(command: argparse.ArgumentParser) -> None:
-    command.add_argument("-c", "--config", type=Path, default=DEFAULT_CONFIG, help="default: %(default)s")
+    command.add_argument(
+        "-c", "--config", type=Path, metavar="FILE", default=DEFAULT_CONFIG, help="default: %(default)s"
+    )
 
 
 def read(command: argparse.ArgumentParser) -> None:
-    meter(command)
-    line(command)
+    meter(command, worded(parse_address))
+    line(command, "JSON instead of a table")
 
 
 def decode(command: argparse.ArgumentParser) -> None:
@@ -31,16 +42,16 @@ def decode(command: argparse.ArgumentParser) -> None:
 
 
 def simulate(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--tcp", metavar="HOST:PORT", type=_host_and_port, help="serve the bus on this TCP port")
-    command.add_argument("--link", metavar="PATH", type=Path, help="serve the bus on a pseudo terminal linked here")
+    command.add_argument("--tcp", metavar="HOST:PORT", type=worded(_host_and_port), help="serve it on this TCP port")
+    command.add_argument("--link", metavar="PATH", type=Path, help="serve it on a pseudo terminal linked here")
     command.add_argument("--meters", metavar="FILE", type=Path, help="YAML file of meters; default: a house of six")
-    _baudrate(command)
+    _baudrate(command, "rate of its wire in Bd")
 
 
-def meter(command: argparse.ArgumentParser) -> None:
+def meter(command: argparse.ArgumentParser, address: Callable[[str], object]) -> None:
     """One meter on one bus."""
     port(command)
-    command.add_argument("address", type=_address, metavar="ADDRESS", help="0..250, or 8 or 16 digits")
+    command.add_argument("address", type=address, metavar="ADDRESS", help="0..250, or 8 or 16 digits")
 
 
 def port(command: argparse.ArgumentParser) -> None:
@@ -48,13 +59,12 @@ def port(command: argparse.ArgumentParser) -> None:
     command.add_argument("port", type=_port, metavar="PORT", help="/dev/ttyUSB0, tcp://HOST:PORT, rfc2217://HOST:PORT")
 
 
-def line(command: argparse.ArgumentParser) -> None:
+def line(command: argparse.ArgumentParser, json: str = "JSON instead of text", rate: str = "of the bus") -> None:
     """How the bus is spoken to, and how the result is shown."""
-    _baudrate(command)
-    command.add_argument("--timeout", type=duration, help="latest begin of an answer; default: 330 bits + 50 ms")
-    command.add_argument("--retries", type=int, choices=range(3), default=2, help="repetitions, default %(default)s")
-    command.add_argument("--json", action="store_true", help="JSON instead of a table")
-    command.add_argument("-v", "--verbose", action="store_true", help="show every frame in hex")
+    _baudrate(command, rate)
+    _patience(command, retries=2, of="a request without answer")
+    command.add_argument("--json", action="store_true", help=json)
+    _verbose(command)
 
 
 def scan(command: argparse.ArgumentParser) -> None:
@@ -66,61 +76,87 @@ def scan(command: argparse.ArgumentParser) -> None:
         const=SecondaryAddress("F" * 16),
         type=worded(_mask),
         metavar="MASK",
-        help="search by secondary addresses; F is a wildcard. Default: both",
+        help="search by secondary address; F in the mask is any digit. Default: both",
     )
-    command.add_argument("--baudrate", type=worded(_rate), default=2400, metavar="BD", help="default 2400; auto tries")
-    command.add_argument("--timeout", type=duration, help="latest begin of an answer; default: 330 bits + 50 ms")
-    command.add_argument("--retries", type=int, choices=range(3), default=0, help="of silent probes, for sleepers")
-    command.add_argument("--no-reset", action="store_true", help="REQ_UD2 at once, for meters that ignore SND_NKE")
+    command.add_argument(
+        "--baudrate", type=worded(_rate), default=2400, metavar="BD", help="of the bus; auto tries all; default: 2400"
+    )
+    _patience(command, retries=0, of="a silent probe, for meters that sleep")
+    command.add_argument("--no-nke", action="store_true", help="ask for data at once: for meters that ignore SND_NKE")
     command.add_argument("--exhaustive", action="store_true", help="where meters share an identification: try all")
     form = command.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="JSON instead of a table")
     form.add_argument("--yaml", action="store_true", help="a ready `buses:` block")
+    _verbose(command)
 
 
 def sniff(command: argparse.ArgumentParser) -> None:
     port(command)
     command.add_argument("second", type=_port, nargs="?", metavar="PORT2", help="second adapter: the meters' current")
-    _baudrate(command)
-    command.add_argument("--seconds", type=duration, help="end after this time; default: until Ctrl-C")
+    _baudrate(command, "of the bus")
+    command.add_argument("--seconds", type=duration, metavar="N", help="end after this time; default: at Ctrl-C")
     command.add_argument("--json", action="store_true", help="one JSON document an exchange")
 
 
 def set_address(command: argparse.ArgumentParser, target: Callable[[str], object]) -> None:
     port(command)
     command.add_argument("old", type=worded(target), metavar="OLD", help="0..250, 8 or 16 digits, 254 with --lone")
-    command.add_argument("new", type=worded(_number), metavar="NEW", help="1..250")
-    command.add_argument("--lone", action="store_true", help="OLD is 254, the only meter on the bus")
+    command.add_argument("new", type=worded(_new_address), metavar="NEW", help="1..250")
+    command.add_argument("--lone", action="store_true", help="OLD is 254: the meter is the only one on the bus")
     line(command)
 
 
 def set_baudrate(command: argparse.ArgumentParser) -> None:
-    meter(command)
-    command.add_argument("rate", type=int, choices=BAUDRATES, metavar="RATE", help="300 … 38400")
-    line(command)
+    meter(command, worded(_exact))
+    command.add_argument("rate", type=int, choices=BAUDRATES, metavar="RATE", help="the new one in Bd, 300 to 38400")
+    line(command, rate="that the meter has now")
 
 
 def set_clock(command: argparse.ArgumentParser, moment: Callable[[str], object]) -> None:
-    meter(command)
-    command.add_argument("time", type=worded(moment), nargs="?", metavar="TIME", help="local time; default: now")
+    meter(command, worded(_exact))
+    command.add_argument(
+        "time", type=worded(moment), nargs="?", metavar="TIME", help="2025-03-30T14:05, or its date alone; default: now"
+    )
+    command.add_argument(
+        "--type",
+        type=str.upper,
+        choices=get_args(ClockType),
+        help="F: to the minute, I: to the second, G: the date alone; default: that of the meter's own clock",
+    )
+    command.add_argument("--zone", type=worded(_zone), help="of the meter's clock; default: this computer's")
     command.add_argument("--standard-time", action="store_true", help="for meters that know no summer time")
     line(command)
 
 
 def reset(command: argparse.ArgumentParser, subcode: Callable[[str], object]) -> None:
-    meter(command)
-    command.add_argument("subcode", type=worded(subcode), nargs="?", metavar="SUBCODE", help="two hex digits")
+    meter(command, worded(_exact))
+    command.add_argument(
+        "subcode", type=worded(subcode), nargs="?", metavar="SUBCODE", help="two hex digits; default: none at all"
+    )
     line(command)
 
 
 def set_identification(command: argparse.ArgumentParser, secondary: Callable[[str], object]) -> None:
-    meter(command)
+    meter(command, worded(_exact))
     command.add_argument("new", type=worded(secondary), metavar="NEW", help="8 or 16 digits")
     line(command)
 
 
 def demo(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--seconds", type=duration, help="end after this time; exit 0 only if readings arrived")
+    command.add_argument("--seconds", type=duration, metavar="N", help="end after this time; default: at Ctrl-C")
+
+
+def _patience(command: argparse.ArgumentParser, retries: int, of: str) -> None:
+    command.add_argument(
+        "--timeout", type=duration, metavar="N", help="seconds to the begin of an answer; default: 330 bits + 50 ms"
+    )
+    command.add_argument(
+        "--retries", type=int, choices=range(3), default=retries, help=f"repetitions of {of}; default: %(default)s"
+    )
+
+
+def _verbose(command: argparse.ArgumentParser) -> None:
+    command.add_argument("-v", "--verbose", action="store_true", help="show every frame in hex")
 
 
 def _mask(text: str) -> SecondaryAddress:
@@ -130,30 +166,46 @@ def _mask(text: str) -> SecondaryAddress:
     return address
 
 
+def _exact(text: str) -> Address:
+    """An address for a write."""
+    address = parse_address(text)
+    if isinstance(address, SecondaryAddress) and not address.is_exact:
+        raise ValueError(f"{text} may be several meters: a write wants an identification without wildcards")
+    return address
+
+
 def _rate(text: str) -> int | Literal["auto"]:
     if text == "auto":
         return "auto"
-    if not text.isdigit() or int(text) not in BAUDRATES:
+    if text not in map(str, BAUDRATES):
         raise ValueError(f"'{text}' is no rate: auto, {', '.join(map(str, BAUDRATES))} are")
     return int(text)
 
 
-def _number(text: str) -> int:
-    if not text.isdigit():
+def _new_address(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
         raise ValueError(f"'{text}' is no primary address: 1..250 are")
-    return PrimaryAddress(int(text)).number
+    number = PrimaryAddress(int(text)).number
+    if number == 0:
+        raise ValueError("0 is the address of meters from the factory, where the next one will be: give 1..250")
+    return number
 
 
-def _baudrate(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--baudrate", type=int, choices=BAUDRATES, default=2400, metavar="BD", help="default 2400")
+def _zone(text: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(f"'{text}' is no time zone of this computer; Europe/Berlin would be one") from error
+
+
+def _baudrate(command: argparse.ArgumentParser, what: str) -> None:
+    command.add_argument(
+        "--baudrate", type=int, choices=BAUDRATES, default=2400, metavar="BD", help=f"{what}; default: %(default)s"
+    )
 
 
 def _port(text: str) -> str:
     return worded(check_port)(text)
-
-
-def _address(text: str) -> Address:
-    return worded(parse_address)(text)
 
 
 def duration(text: str) -> float:
@@ -163,8 +215,8 @@ def duration(text: str) -> float:
 
 def _host_and_port(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
-    if not port.isdigit() or int(port) > 65535:
-        raise argparse.ArgumentTypeError(f"'{text}' is not HOST:PORT")
+    if not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise ValueError(f"'{text}' is not HOST:PORT")
     return host.strip("[]") or "127.0.0.1", int(port)
 
 

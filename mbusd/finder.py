@@ -41,6 +41,7 @@ class Finder:
         scanner = Scanner(self._run, plan, self._progress)
         log.info("bus %s: looking for meters (%s)", self._bus, mode)
         self._scan = asyncio.create_task(scanner.scan(), name=f"{self._bus}: scan")
+        self._scan.add_done_callback(_looked_at)
         error = None
         try:
             await asyncio.wait((self._scan,))
@@ -61,6 +62,12 @@ class Finder:
         if found is not None or progress.done % TOLD_EVERY == 0:
             name = None if found is None else found.address
             self._tell(ScanChanged(self._bus, "running", progress.done, progress.left, name))
+
+
+def _looked_at(scan: "asyncio.Task[Survey]") -> None:
+    """Whoever waited may be gone by now: what it ended with is no news to the log then."""
+    if not scan.cancelled():
+        scan.exception()
 
 
 def _failure(scan: "asyncio.Task[Survey]") -> str | None:

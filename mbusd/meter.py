@@ -1,21 +1,23 @@
 """What is known of one meter of a bus: how it is asked, when it is due, who it is, how it has answered."""
 
-import asyncio
 import logging
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 
-from mbusd.mbus.address import PrimaryAddress, SecondaryAddress
-from mbusd.mbus.master import LinkState
-from mbusd.mbus.quirks import Manner, Recipe, Step, Wake, for_meter, recipe_for
-from mbusd.model import Identity, MeterInfo, Outcome
+from mbusd.kindness import advice_on
+from mbusd.mbus.address import PrimaryAddress, SecondaryAddress, manufacturer_letters
+from mbusd.mbus.master import LinkState, address_of
+from mbusd.mbus.quirks import Manner, Quirk, Recipe, Wake, for_meter, recipe_for
+from mbusd.mbus.steps import step_of
+from mbusd.mbus.telegram import Telegram
+from mbusd.model import Alarm, Identity, MeterInfo
 from mbusd.schedule import Schedule
 from mbusd.settings import BusSettings, MeterSettings, zone_of
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Meter:
     """One meter, as long as the daemon lives."""
 
@@ -23,26 +25,40 @@ class Meter:
     schedule: Schedule
     zone: tzinfo
     bus: str
+    baudrate: int  # that it is asked at
     recipe: Recipe
+    alarms: Schedule | None = None  # None: it is not asked for any
     link: LinkState = field(default_factory=LinkState)
     identity: Identity | None = None
     last_read: datetime | None = None
     answers: bool | None = None  # None: not asked yet
     keys: tuple[tuple[str, str | None, str], ...] = ()
-    waiting: list[asyncio.Future[Outcome]] = field(default_factory=list)
+    alarm: Alarm | None = None  # the last one
 
     @classmethod
     def of(cls, meter: MeterSettings, bus: BusSettings, now: float, phase: float) -> "Meter":
         """A meter nothing is known of yet; `now` in seconds of the monotonic clock, `phase` 0..1 of its interval."""
         interval = bus.interval if meter.interval is None else meter.interval
         seconds = None if isinstance(interval, str) else interval
-        schedule = Schedule(seconds, now, phase, meter.offline_after)
-        return cls(meter, schedule, zone_of(meter), bus.name, _chosen(meter))
+        return cls(
+            meter,
+            schedule=Schedule(seconds, now, phase, meter.offline_after),
+            zone=zone_of(meter),
+            bus=bus.name,
+            baudrate=meter.baudrate or bus.baudrate,
+            recipe=recipe_for(_chosen(meter), _quirks_of(meter)),
+            alarms=None if meter.alarms is None else Schedule(meter.alarms, now, phase, meter.offline_after),
+        )
 
     @property
     def name(self) -> str | None:
-        """The configured name, else the secondary address as soon as it is known."""
-        return self.settings.name or (self.identity.address if self.identity else None)
+        """The configured name, else the secondary address as soon as it is known.
+
+        What does not tell who it is goes by the place where it was asked.
+        """
+        if self.settings.name or self.identity is None:
+            return self.settings.name
+        return self.identity.address if self.identity.identification else f"{self.bus}-{self.settings.address}"
 
     @property
     def label(self) -> str:
@@ -57,6 +73,12 @@ class Meter:
         address = self.settings.address
         return address if isinstance(address, SecondaryAddress) and "F" not in address.digits else None
 
+    @property
+    def is_unknown(self) -> bool:
+        """Given by primary address, and never asked who it is: it may be any meter of the bus."""
+        is_by_primary = isinstance(self.settings.address, PrimaryAddress)
+        return is_by_primary and self.identity is None and self.schedule.failures == 0
+
     def is_at(self, primary: int | None, secondary: SecondaryAddress | None) -> bool:
         """Whether a meter that was found there is this one."""
         mine = self.settings.address
@@ -66,6 +88,13 @@ class Meter:
             return self.secondary is not None and self.secondary == secondary
         return secondary is not None and mine.matches(secondary)
 
+    def stranger(self, telegram: Telegram) -> SecondaryAddress | None:
+        """Who has sent a telegram, if it says so and that is not the meter that was read here."""
+        sender = None if telegram.header is None else address_of(telegram.header)
+        if self.identity is None or sender is None or SecondaryAddress(self.identity.address).matches(sender):
+            return None
+        return sender
+
     def recognise(self, identity: Identity) -> None:
         """Who it is; what is known of such meters fills what the owner has not said."""
         if identity == self.identity:
@@ -73,11 +102,10 @@ class Meter:
         self.identity = identity
         quirks = for_meter(identity.manufacturer, identity.version, identity.medium)
         self.recipe = recipe_for(_chosen(self.settings), quirks)
-        interval = self.schedule.interval
-        for quirk in quirks:
-            if quirk.rest is not None and interval is not None and interval < quirk.rest:
-                advice = f"{quirk.advice} ({quirk.source}); an interval of {quirk.rest:g}s or more is kinder to it"
-                log.info("%s: read every %gs, but %s", self.label, interval, advice)
+        alarms = None if self.alarms is None else self.alarms.interval
+        advice = advice_on(quirks, identity.medium, self.settings.power, self.schedule.interval, alarms)
+        if advice is not None:
+            log.info("%s: %s", self.label, advice)
 
     def info(self, *, bus_is_open: bool) -> MeterInfo:
         """What the sinks may know of it."""
@@ -92,6 +120,7 @@ class Meter:
             failures=self.schedule.failures,
             online=self.answers and bus_is_open,
             keys=self.keys,
+            has_alarms=self.alarms is not None,
         )
 
 
@@ -100,8 +129,18 @@ def _chosen(meter: MeterSettings) -> Recipe:
     wake = None if meter.wake is None else Wake(meter.wake.bytes, meter.wake.pause)
     return Recipe(
         nke=meter.nke,
-        before=tuple(Step(text[0], text[1:]) for text in meter.before),
+        before=tuple(step_of(text) for text in meter.before),
         is_plain=meter.plain,
-        pages=tuple(Step(text[0], text[1:]) for text in meter.pages),
+        pages=tuple(step_of(text) for text in meter.pages),
         manner=Manner(meter.timeout, meter.pause, wake, meter.baudrate),
     )
+
+
+def _quirks_of(meter: MeterSettings) -> tuple[Quirk, ...]:
+    """The rows about a meter whose address says already what it is; wildcards in it fit no row that names the part."""
+    address = meter.address
+    if not isinstance(address, SecondaryAddress) or address.digits[8:12] == "FFFF":
+        return ()
+    maker, version, medium = (address.to_bytes()[part] for part in (slice(4, 6), slice(6, 7), slice(7, 8)))
+    parts = (None if part == b"\xff" else part[0] for part in (version, medium))
+    return for_meter(manufacturer_letters(int.from_bytes(maker, "little")), *parts)

@@ -1,111 +1,41 @@
 """Simulated meters from plain mappings, as a meter file has them (`mbusd simulate --meters FILE`).
 
-Who reads the file and in which format is not known here.
+Who reads the file and in which format is not known here. meters.example.yaml shows every key.
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from math import pi, sin
+from collections.abc import Iterable, Mapping
 from typing import get_args
 
-from mbusd.mbus.address import HIGHEST_PRIMARY
+from mbusd.mbus.address import HIGHEST_PRIMARY, SecondaryAddress
 from mbusd.mbus.errors import AddressError
-from mbusd.simulated_values import DAY, HOUR, Raw, Record, clock_record, counter, fits, pages, record
-from mbusd.simulator import Behaviour, Fault, FcbMemory, Moment, SimulatedMeter, identity
+from mbusd.meter_fields import Fields, mapping
+from mbusd.meter_records import records_of, telegrams_of
+from mbusd.simulated_behaviour import RATES, AlarmMemory, Behaviour, FcbMemory, Pages, Refusal, Renewal, Writes
+from mbusd.simulated_faults import Fault
+from mbusd.simulated_values import pages
+from mbusd.simulator import SimulatedMeter, identity
 
-_LARGEST = 1e24  # beyond what any DIF carries, and safe to calculate with
+_CONTENT = ("records", "telegrams")
+_APPLICATION_KEYS = frozenset((*_CONTENT, "least_pause"))
 _IDENTITY_KEYS = ("name", "address", "identification", "manufacturer", "version", "medium", "fabrication_number")
-_BEHAVIOUR_KEYS = ("deaf", "answers_nke", "endless", "sleeps_after", "late_by", "fcb", "faults", "seed", "delay")
-_METER_KEYS = frozenset((*_IDENTITY_KEYS, *_BEHAVIOUR_KEYS, "status", "records", "telegrams"))
-_FCB_MEMORIES: tuple[FcbMemory, ...] = get_args(FcbMemory)
-_RECORD_KEYS = frozenset(("code", "value", "per_hour", "swing", "period"))
+_FLAGS = ("deaf", "answers_nke", "endless", "goes_round")
+_SECONDS = ("sleeps_after", "starts_slowly", "rests_for", "late_by", "stores_after", "falls_back_after", "least_pause")
+_WORDS = ("renewal", "fcb", "alarm_fcb", "writes", "refusal")
+_OTHERS = ("status", "delay", "seed", "faults", "rate", "rates", "read_outs_a_day", "alarm", "class_1")
+METER_KEYS = frozenset(
+    (*_IDENTITY_KEYS, *_CONTENT, *_FLAGS, *_SECONDS, *_WORDS, *_OTHERS, "applications", "maker_pages")
+)
+"""All that can be said of a meter."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Fields:
-    """Reads one mapping; each error says where it is and what would be right."""
-
-    where: str
-    mapping: Mapping[object, object]
-
-    def only(self, allowed: frozenset[str]) -> None:
-        for key in self.mapping:
-            if key not in allowed:
-                raise ValueError(f"{self.where}.{key}: is unknown; allowed: {', '.join(sorted(allowed))}")
-
-    def has(self, key: str) -> bool:
-        return self.mapping.get(key) is not None
-
-    def get(self, key: str) -> object:
-        return self.mapping.get(key)
-
-    def text(self, key: str, default: str | None = None) -> str:
-        value = self._given(key, "a text", default)
-        if not isinstance(value, str):
-            raise self._wrong(key, "a text (in quotes where it looks like a number)", value)
-        return value
-
-    def digits(self, key: str) -> str | None:
-        """8 digits, None where the key is missing. A number is refused: it would have lost its leading zeros."""
-        value = self.get(key)
-        if value is None:
-            return None
-        if not isinstance(value, str) or len(value) != 8 or set(value.upper()) - set("0123456789ABCDE"):
-            raise self._wrong(key, "8 digits in quotes", value)
-        return value.upper()
-
-    def whole(self, key: str, low: int, high: int, default: int | None = None) -> int:
-        value = self._given(key, f"{low}..{high}", default)
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise self._wrong(key, f"a whole number {low}..{high}", value)
-        return value
-
-    def number(self, key: str, default: float | None = None) -> int | float:
-        value = self._given(key, "a number", default)
-        if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) <= _LARGEST:
-            raise self._wrong(key, f"a number (up to {_LARGEST:g})", value)
-        return value
-
-    def seconds(self, key: str, default: float | None = None) -> float:
-        value = self.number(key, default)
-        if value < 0:
-            raise self._wrong(key, "seconds, 0 or more", value)
-        return value
-
-    def flag(self, key: str, *, default: bool) -> bool:
-        value = self._given(key, "true or false", default)
-        if not isinstance(value, bool):
-            raise self._wrong(key, "true or false", value)
-        return value
-
-    def entries(self, key: str) -> list[object]:
-        value = self._given(key, "a list", None)
-        if not isinstance(value, list):
-            raise self._wrong(key, "a list", value)
-        return value
-
-    def _given(self, key: str, wanted: str, default: object) -> object:
-        value = self.get(key)
-        if value is None and default is None:
-            raise ValueError(f"{self.where}.{key}: is missing; {wanted} is wanted")
-        return default if value is None else value
-
-    def _wrong(self, key: str, wanted: str, value: object) -> ValueError:
-        return ValueError(f"{self.where}.{key}: {wanted} is wanted, not {value!r}")
-
-
-def _mapping(where: str, entry: object) -> Mapping[object, object]:
-    if not isinstance(entry, Mapping):
-        raise ValueError(f"{where}: a mapping is wanted, not {entry!r}")  # noqa: TRY004 (content of a file)
-    return entry
+_APPLICATIONS = (0x01, 0xFF)  # subcodes; 00 is the default
+_MAKER_CODES = (0xA0, 0xB7)  # CI fields
 
 
 def meters_from(document: object) -> list[SimulatedMeter]:
     """The meters of a file: a list of mappings, or a mapping with the one key `meters`. Raises ValueError."""
     if isinstance(document, Mapping):
-        _Fields("file", document).only(frozenset(("meters",)))
+        Fields("file", document).only(frozenset(("meters",)))
         document = document.get("meters")
     if not isinstance(document, list) or not document:
         raise ValueError("meters: a list of meters is wanted, here is none")
@@ -115,12 +45,12 @@ def meters_from(document: object) -> list[SimulatedMeter]:
 def meter_from(entry: object, where: str = "meter") -> SimulatedMeter:
     """A meter from a mapping. Raises ValueError that names the key and what is allowed there.
 
-    Wanted: `identification`, `manufacturer`, `medium`, and `records` or `telegrams` (a list of lists of records). A
-    record is hex, or `code` (DIB and VIB in hex) with `value`: the raw number or text as the meter sends it, or
-    `clock`; numbers may move by `per_hour` and by a `swing` each `period` seconds.
+    Wanted: `identification`, `manufacturer`, `medium`, and `records` or `telegrams` (a list of lists of records). What
+    `applications` and `maker_pages` send stands below their code in the same form; how the meter deviates from the
+    rules has the names of `Behaviour`.
     """
-    fields = _Fields(where, _mapping(where, entry))
-    fields.only(_METER_KEYS)
+    fields = Fields(where, mapping(where, entry))
+    fields.only(METER_KEYS)
     identification = fields.digits("identification")
     if identification is None:
         raise ValueError(f"{where}.identification: is missing; 8 digits in quotes are wanted")
@@ -133,113 +63,83 @@ def meter_from(entry: object, where: str = "meter") -> SimulatedMeter:
         )
     except AddressError as error:
         raise ValueError(f"{where}.manufacturer: {error}") from error
-    telegrams = _telegrams(fields)
     try:
-        return SimulatedMeter(
-            secondary,
-            pages(*telegrams),
-            primary=fields.whole("address", 0, HIGHEST_PRIMARY) if fields.has("address") else None,
-            name=fields.text("name", identification),
-            fabrication=fields.digits("fabrication_number"),
-            status=fields.whole("status", 0, 255, 0),
-            delay=fields.seconds("delay", 0.02),
-            behaviour=_behaviour(fields),
-            faults=deque(_faults(fields)),
-            seed=fields.whole("seed", 0, 2**31, 0),
-        )
+        return _meter(fields, secondary)
     except ValueError as error:
         raise error if str(error).startswith(where) else ValueError(f"{where}: {error}") from error
 
 
-def _behaviour(fields: _Fields) -> Behaviour:
-    fcb = fields.text("fcb", "shared")
-    memory = next((known for known in _FCB_MEMORIES if known == fcb), None)
-    if memory is None:
-        raise ValueError(f"{fields.where}.fcb: '{fcb}' is unknown; allowed: {', '.join(_FCB_MEMORIES)}")
-    return Behaviour(
-        deaf=fields.flag("deaf", default=False),
-        answers_nke=fields.flag("answers_nke", default=True),
-        endless=fields.flag("endless", default=False),
-        sleeps_after=fields.seconds("sleeps_after") if fields.has("sleeps_after") else None,
-        late_by=fields.seconds("late_by", 1.0),
-        fcb=memory,
+def _meter(fields: Fields, secondary: SecondaryAddress) -> SimulatedMeter:
+    applications = list(fields.by_code("applications", *_APPLICATIONS)) if fields.has("applications") else []
+    maker_pages = list(fields.by_code("maker_pages", *_MAKER_CODES)) if fields.has("maker_pages") else []
+    for _, page in maker_pages:
+        page.only(frozenset(("records",)))
+    return SimulatedMeter(
+        secondary,
+        pages(*telegrams_of(fields)),
+        primary=fields.whole("address", 0, HIGHEST_PRIMARY) if fields.has("address") else None,
+        name=fields.text("name", secondary.digits[:8]),
+        fabrication=fields.digits("fabrication_number"),
+        status=fields.whole("status", 0, 255, 0),
+        delay=fields.seconds("delay", 0.02),
+        behaviour=_behaviour(fields, applications),
+        faults=deque(_faults(fields)),
+        seed=fields.whole("seed", 0, 2**31, 0),
+        rate=fields.rate("rate") if fields.has("rate") else None,
+        rates=_rates(fields),
+        applications=_pages_by_code(applications),
+        maker_pages=_pages_by_code(maker_pages),
+        alarm=fields.whole("alarm", 0, 255) if fields.has("alarm") else None,
+        class_1=pages(records_of(fields, "class_1")) if fields.has("class_1") else None,
     )
 
 
-def _faults(fields: _Fields) -> list[Fault]:
+def _pages_by_code(codes: Iterable[tuple[int, Fields]]) -> dict[int, Pages]:
+    return {code: pages(*telegrams_of(fields)) for code, fields in codes}
+
+
+def _rates(fields: Fields) -> tuple[int, ...]:
+    """What the meter can be switched to: what it lists, its own rate at the least, else every rate of the M-Bus."""
+    if not fields.has("rates"):
+        return RATES
+    rates = tuple(fields.rates("rates"))
+    if fields.rate("rate") not in rates:
+        raise ValueError(f"{fields.where}.rates: the meter's own rate, {fields.rate('rate')} Bd, is missing")
+    return rates
+
+
+def _behaviour(fields: Fields, applications: list[tuple[int, Fields]]) -> Behaviour:
+    usual = Behaviour()
+    pauses = {0: fields.seconds("least_pause")} if fields.has("least_pause") else {}
+    for code, application in applications:
+        application.only(_APPLICATION_KEYS)
+        if application.has("least_pause"):
+            pauses[code] = application.seconds("least_pause")
+    return Behaviour(
+        deaf=fields.flag("deaf", default=usual.deaf),
+        answers_nke=fields.flag("answers_nke", default=usual.answers_nke),
+        endless=fields.flag("endless", default=usual.endless),
+        goes_round=fields.flag("goes_round", default=usual.goes_round),
+        renewal=fields.choice("renewal", get_args(Renewal), usual.renewal),
+        sleeps_after=fields.seconds("sleeps_after") if fields.has("sleeps_after") else None,
+        starts_slowly=fields.seconds("starts_slowly", usual.starts_slowly),
+        rests_for=fields.seconds("rests_for", usual.rests_for),
+        late_by=fields.seconds("late_by", usual.late_by),
+        fcb=fields.choice("fcb", get_args(FcbMemory), usual.fcb),
+        alarm_fcb=fields.choice("alarm_fcb", get_args(AlarmMemory), usual.alarm_fcb),
+        writes=fields.choice("writes", get_args(Writes), usual.writes),
+        stores_after=fields.seconds("stores_after", usual.stores_after),
+        falls_back_after=fields.seconds("falls_back_after") if fields.has("falls_back_after") else None,
+        pauses=pauses,
+        read_outs_a_day=fields.whole("read_outs_a_day", 0, 86400) if fields.has("read_outs_a_day") else None,
+        refusal=fields.choice("refusal", get_args(Refusal), usual.refusal),
+    )
+
+
+def _faults(fields: Fields) -> list[Fault]:
     names = {fault.name.lower(): fault for fault in Fault}
     faults = fields.entries("faults") if fields.has("faults") else []
     unknown = [name for name in faults if str(name) not in names]
     if unknown:
         raise ValueError(f"{fields.where}.faults: '{unknown[0]}' is unknown; allowed: {', '.join(names)}")
     return [names[str(name)] for name in faults]
-
-
-def _telegrams(fields: _Fields) -> list[list[Record]]:
-    if fields.has("records") == fields.has("telegrams"):
-        raise ValueError(f"{fields.where}: either `records` or `telegrams` is wanted")
-    if fields.has("records"):
-        return [_records(f"{fields.where}.records", fields.entries("records"))]
-    telegrams = [
-        _records(f"{fields.where}.telegrams[{index}]", telegram)
-        for index, telegram in enumerate(fields.entries("telegrams"))
-    ]
-    if not telegrams:
-        raise ValueError(f"{fields.where}.telegrams: one telegram at least is wanted")
-    return telegrams
-
-
-def _records(where: str, entries: object) -> list[Record]:
-    if not isinstance(entries, list):
-        raise ValueError(f"{where}: a list of records is wanted, not {entries!r}")  # noqa: TRY004 (content of a file)
-    return [_record(f"{where}[{index}]", entry) for index, entry in enumerate(entries)]
-
-
-def _record(where: str, entry: object) -> Record:
-    if isinstance(entry, str):
-        return Record(b"", fixed=_hex(where, entry))
-    fields = _Fields(where, _mapping(where, entry))
-    fields.only(_RECORD_KEYS)
-    head = _hex(f"{where}.code", fields.text("code"))
-    if not _is_head(head):
-        raise ValueError(f"{where}.code: {head.hex(' ').upper()} is no DIF [DIFE ...] VIF [VIFE ...]")
-    value = fields.get("value")
-    if value == "clock":
-        made = clock_record(head.hex())
-    else:
-        made = record(head.hex(), value if isinstance(value, str) else _number(fields, head))
-    try:
-        made.to_bytes(Moment(0.0, datetime.min))  # noqa: DTZ901 (a meter's clock has no zone)
-    except ValueError as error:
-        raise ValueError(f"{where}.value: {error}") from error
-    return made
-
-
-def _number(fields: _Fields, head: bytes) -> Raw | Callable[[float], Raw]:
-    """The motion value + per_hour * hours + swing * sine; whole steps where DIF wants whole numbers."""
-    start = fields.number("value")
-    slope, swing = fields.number("per_hour", 0), fields.number("swing", 0)
-    period = fields.seconds("period", DAY) or DAY
-    if not fits(head[0], start):
-        raise ValueError(f"{fields.where}.value: DIF {head[0]:02X} cannot carry {start}")
-    if not slope and not swing:
-        return start
-
-    def value(seconds: float) -> float:
-        return start + slope * seconds / HOUR + swing * sin(2 * pi * seconds / period)
-
-    return value if head[0] & 0x0F == 5 else counter(value)
-
-
-def _is_head(head: bytes) -> bool:
-    """A DIB and a VIB, both complete: bit 7 of each byte says whether another follows."""
-    dib = next((index for index, byte in enumerate(head) if not byte & 0x80), len(head))
-    vib = head[dib + 1 :]
-    return len(vib) > 0 and not vib[-1] & 0x80 and all(byte & 0x80 for byte in vib[:-1])
-
-
-def _hex(where: str, text: str) -> bytes:
-    try:
-        return bytes.fromhex(text)
-    except ValueError as error:
-        raise ValueError(f"{where}: '{text}' is no hex; bytes like '04 06' are wanted") from error

@@ -1,5 +1,6 @@
 """The nouns that the bus side and the sinks share. Nothing here knows M-Bus bytes or MQTT."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -174,6 +175,8 @@ class ScanChanged:
 
 
 Event = ReadingTaken | AlarmTaken | MeterChanged | BusChanged | BusTroubled | StatisticsTaken | ScanChanged
+Emit = Callable[[Event], None]
+"""Whom the bus side tells what happens."""
 
 
 @dataclass(frozen=True, slots=True)

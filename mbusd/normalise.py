@@ -1,4 +1,4 @@
-"""From telegrams to a reading: public keys, units for people, zones; what nobody can use or may see is left out.
+"""From telegrams to readings and alarms: public keys, units for people, zones; what nobody can use or see is left out.
 
 The keys are a contract: topics, `unique_id`s and dashboards hang on them.
 """
@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
 
 from mbusd import model
+from mbusd.mbus.alarms import AlarmAnswer
 from mbusd.mbus.frames import encode
 from mbusd.mbus.media import medium_name
 from mbusd.mbus.records import Record
@@ -21,6 +22,7 @@ _COUNTERS = frozenset({"energy", "reactive_energy", "apparent_energy", "volume",
 _INTEGERS = frozenset({1, 2, 3, 4, 6, 7})  # data fields of the DIF
 _PLAIN_TEXT = {"%RH": ("relative_humidity", "%"), "°C": ("temperature", "degC")}  # units that say what is measured
 _UNKNOWN_UNIT = frozenset({"non_metric", "relative_deviation"})  # the table's unit is not the value's
+_ALARM = 0x71  # CI field of the alarm byte
 _NOBODY = model.Identity("", "", None, None, "unknown", "F" * 16)
 
 
@@ -97,6 +99,31 @@ def reading(
         problems=tuple(_problems(telegrams, named)),
         telegrams=tuple(encode(telegram.frame) for telegram in telegrams),
     )
+
+
+def alarm_of(
+    meter: str,
+    answer: AlarmAnswer,
+    taken_at: datetime,
+    zone: tzinfo | None = None,
+    identity: model.Identity | None = None,
+) -> model.Alarm:
+    """What a meter said when it was asked for alarms; one without a name goes by its secondary address.
+
+    `zone` and `identity` as for a reading.
+    """
+    telegram = answer.telegram
+    moment = taken_at.astimezone(UTC)
+    said = identity_of(telegram.header) if telegram is not None and telegram.header is not None else None
+    who = said or identity
+    name = meter or (who.address if who is not None else "")
+    if telegram is None:
+        return model.Alarm(name, moment)
+    frame = encode(telegram.frame)
+    if telegram.frame.ci == _ALARM:
+        return model.Alarm(name, moment, int.from_bytes(telegram.frame.data, "little"), telegram=frame)
+    named = list(zip(keys(telegram.records), telegram.records, strict=True))
+    return model.Alarm(name, moment, measurements=tuple(_measurements(named, zone)), telegram=frame)
 
 
 def _status(telegrams: Sequence[Telegram]) -> tuple[str, ...]:

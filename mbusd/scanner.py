@@ -4,13 +4,12 @@ Between two probes the wire is free for whatever else is due. Everything found i
 when the scan is cut short.
 """
 
-from collections import deque
-from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeVar, assert_never
 
 from mbusd.mbus.address import HIGHEST_PRIMARY, SecondaryAddress
-from mbusd.mbus.link import Conversation, Silence
+from mbusd.mbus.link import ATTEMPTS, Conversation, Silence
 from mbusd.mbus.observation import Observation
 from mbusd.mbus.probe import (
     Crowd,
@@ -26,12 +25,14 @@ from mbusd.mbus.probe import (
     wake,
 )
 from mbusd.mbus.search import Search
-from mbusd.mbus.telegram import Telegram
+from mbusd.survey import Finding, Survey
+
+__all__ = ["Finding", "Plan", "Progress", "Run", "Scanner", "Survey"]
 
 T = TypeVar("T")
 
-MOST_OBSERVATIONS = 200
 _ADDRESSES = HIGHEST_PRIMARY + 1
+_MOST_UNREADABLE = 40  # primary addresses in a row
 _SHORTEST_SEARCH = 11  # probes: all wildcards, and one digit
 
 
@@ -57,45 +58,6 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One meter: the addresses that it has, as far as they are known."""
-
-    address: SecondaryAddress | None
-    primary: int | None
-    telegram: Telegram | None
-    is_selectable: bool = False  # answers to its secondary address, alone
-    remark: str = ""
-
-    @property
-    def safest(self) -> SecondaryAddress | int | None:
-        """The address to read it by: the secondary one means this meter and no other, and stays with it."""
-        if self.is_selectable and self.address is not None and self.address.is_exact:
-            return self.address
-        return self.primary
-
-
-@dataclass(slots=True)
-class Survey:
-    """What a scan has found by now."""
-
-    findings: list[Finding] = field(default_factory=list)
-    crowded: list[int] = field(default_factory=list)  # primary addresses that several meters answer
-    problems: list[str] = field(default_factory=list)
-    observations: deque[Observation] = field(default_factory=lambda: deque(maxlen=MOST_OBSERVATIONS))
-    probes: int = 0
-    is_complete: bool = False
-
-    def remarks(self) -> list[str]:
-        """What a person should know besides the meters; of each crowded address, who is known to be there."""
-        remarks = list(self.problems)
-        for number in self.crowded:
-            there = [str(one.address) for one in self.findings if one.primary == number and one.address]
-            names = f": {', '.join(there)}" if there else "; a search by secondary addresses may tell them apart"
-            remarks.append(f"address {number}: several meters answer{names}")
-        return remarks
-
-
-@dataclass(frozen=True, slots=True)
 class Progress:
     """After each probe: what was probed, how many are done, about how many are left, and whom it has found."""
 
@@ -113,6 +75,7 @@ class Scanner:
         self._run = run
         self._plan = plan
         self._tell = tell
+        self._loses_answers = False  # a meter that was answering did not, and did when it was asked again
 
     async def scan(self) -> Survey:
         """Look for everything that was asked for. Raises what the bus raises when the port is lost."""
@@ -126,11 +89,33 @@ class Scanner:
         return self.survey
 
     async def _look_at_primary_addresses(self) -> None:
-        for number in range(_ADDRESSES):
-            probe = await self._ask(probe_primary(number, self._plan.tries, resets=self._plan.resets))
+        silent = await self._look_at(range(_ADDRESSES))
+        if self._loses_answers and self._plan.tries < ATTEMPTS:
+            await self._look_at(silent, ATTEMPTS - self._plan.tries)
+
+    async def _look_at(self, numbers: Sequence[int], tries: int | None = None) -> list[int]:
+        """Probe primary addresses; gives those that were silent."""
+        silent: list[int] = []
+        unreadable = 0
+        for done, number in enumerate(numbers, 1):
+            probe = await self._ask(probe_primary(number, tries or self._plan.tries, resets=self._plan.resets))
+            if isinstance(probe, Silent):
+                silent.append(number)
+            unreadable = 0 if isinstance(probe, Silent | Meter | Mute) else unreadable + 1
+            if unreadable > _MOST_UNREADABLE:
+                self._give_up_primary_addresses(number, unreadable)
+                break
             found = self._take_primary(number, probe)
-            left = _ADDRESSES - 1 - number + (_SHORTEST_SEARCH if self._plan.mask is not None else 0)
+            left = len(numbers) - done + (_SHORTEST_SEARCH if self._plan.mask is not None else 0)
             self._report(f"address {number}", left, found)
+        return silent
+
+    def _give_up_primary_addresses(self, number: int, unreadable: int) -> None:
+        """Whatever is asked is answered, by no meter: so it would go on to the last address."""
+        first = number - unreadable + 1
+        self.survey.crowded[:] = [one for one in self.survey.crowded if one < first]
+        why = "something unreadable answers each: noise, a wrong rate, or no M-Bus behind this port"
+        self.survey.problems.append(f"addresses {first} to {number}: {why}; the others were not asked")
 
     def _take_primary(self, number: int, probe: Probe) -> Finding | None:
         survey = self.survey
@@ -139,18 +124,18 @@ class Scanner:
                 return None
             case Meter(telegram, address, is_selectable):
                 finding = Finding(address, number, telegram, is_selectable and address is not None)
+                survey.alone.add(number)
             case Mute(why, telegram):
                 finding = Finding(None, number, telegram, remark=why)
             case Crowd():
-                survey.crowded.append(number)
+                survey.note_crowd(number)
                 return None
             case Disturbance():
                 survey.problems.append(f"address {number}: unreadable bytes, but only once: noise")
                 return None
             case _:
                 assert_never(probe)
-        survey.findings.append(finding)
-        return finding
+        return survey.add(finding)
 
     async def _search(self, mask: SecondaryAddress) -> None:
         present = [one.address for one in self.survey.findings if one.is_selectable and one.address is not None]
@@ -160,8 +145,12 @@ class Scanner:
         step = next(steps, None)
         while step is not None:
             probe = await self._ask(
-                probe_secondary(step.selection, step.tries, is_known=search.is_known, deselects=step.deselects)
+                probe_secondary(
+                    step.selection, step.tries, is_known=search.is_known, deselects=step.deselects, reads=step.reads
+                )
             )
+            if self._loses_answers:
+                search.doubt()
             try:
                 following = steps.send(probe)
             except StopIteration:
@@ -173,24 +162,16 @@ class Scanner:
             self._report(str(step.selection), search.left, new[-1] if new else None)
             step = following
         await self._ask(release())
-        self.survey.problems += [f"{one.selection}: {one.why}" for one in search.unresolved]
+        for one in search.unresolved:
+            self.survey.problems.append(f"{one.selection}: {one.why}")
+            self.survey.note_twins(one.selection.mask)
 
     def _take_secondary(self, selection: Selection, meter: Meter) -> Finding | None:
-        """Note a meter of the search; one that was found at a primary address is the same. None: nobody new."""
-        remark = "" if selection.fabrication is None else f"only by fabrication number {selection.fabrication}"
-        finding = Finding(selection.mask, meter.primary, meter.telegram, not remark, remark)
-        findings = self.survey.findings
-        for index, other in enumerate(findings):
-            if other.address == finding.address and not remark:
-                findings[index] = replace(other, is_selectable=True)
-                return None
-            if finding.primary is not None and other.primary == finding.primary and not other.is_selectable:
-                findings[index] = finding  # who is it? now that is known
-                if other.address is not None:  # what had looked like one meter were two, one upon the other
-                    self.survey.crowded.append(finding.primary)
-                return None
-        findings.append(finding)
-        return finding
+        """Note a meter of the search. None: nobody new."""
+        if selection.fabrication is not None:
+            twin = Finding(selection.mask, meter.primary, meter.telegram, fabrication=selection.fabrication)
+            return self.survey.add_twin(twin)
+        return self.survey.merge(Finding(selection.mask, meter.primary, meter.telegram, is_selectable=True))
 
     def _report(self, probed: str, left: int, found: Finding | None) -> None:
         self._tell(Progress(probed, self.survey.probes, left, found))
@@ -200,12 +181,17 @@ class Scanner:
         return await self._run(self._observed(conversation))
 
     def _observed(self, conversation: Conversation[T]) -> Conversation[T]:
-        """The same conversation; what was answered is kept for a diagnosis."""
+        """The same conversation; what was answered is kept for a diagnosis, and that an answer was lost."""
+        answered = silent = False
         try:
             request = next(conversation)
             while True:
                 reply = yield request
-                if not isinstance(reply, Silence):
+                if isinstance(reply, Silence):
+                    silent = answered
+                else:
+                    self._loses_answers = self._loses_answers or (silent and request.attempt > 1)
+                    answered, silent = True, False
                     self.survey.observations.append(Observation.of(request.frame, reply))
                 request = conversation.send(reply)
         except StopIteration as end:

@@ -11,11 +11,16 @@ LONGEST_PAUSE = 86400.0
 
 
 class Schedule:
-    """Due times of one meter. `interval` in seconds, None = only on request; `phase` 0..1 of the interval."""
+    """Due times of what one meter is asked for: its values, or alarms.
+
+    `interval` in seconds, None = only on request; `phase` 0..1 of the interval; `patience`: failures in a row after
+    which it is asked more rarely.
+    """
 
     def __init__(self, interval: float | None, start: float, phase: float, patience: int) -> None:
         self.interval = interval
         self.failures = 0
+        self.asked_at = -math.inf  # the last time
         self.due = math.inf if interval is None else start
         self._anchor = start + phase * (interval or 0.0)
         self._patience = patience
@@ -23,12 +28,12 @@ class Schedule:
 
     def succeeded(self, now: float) -> None:
         """The meter was read: next at its next place in the grid."""
-        self.failures = 0
+        self.failures, self.asked_at = 0, now
         self._next(now, self._stretch)
 
     def failed(self, now: float) -> None:
         """The meter did not answer: as usual at first, then ever more rarely, but never not at all."""
-        self.failures += 1
+        self.failures, self.asked_at = self.failures + 1, now
         if self.interval is None:
             return
         most = max(4 * self.interval, PATIENT_SECONDS) / self.interval
@@ -37,7 +42,7 @@ class Schedule:
 
     def refused(self, now: float) -> None:
         """The meter's read-out budget is used up (application error 09): half as often from now on, but once a day."""
-        self.failures += 1
+        self.failures, self.asked_at = self.failures + 1, now
         if self.interval is None:
             return
         self._stretch = min(2 * self._stretch, max(1.0, LONGEST_PAUSE / self.interval))

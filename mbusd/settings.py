@@ -1,163 +1,54 @@
-"""The shape of the configuration: every option with its default and what it may be.
+"""The shape of the configuration: every option with its default.
 
-Handed out as arguments, part by part; there is no current configuration.
+Handed out as arguments, part by part; there is no current configuration. What a single value may be stands in
+scalars.py.
 """
 
 import errno
 import os
-import re
 from datetime import UTC, tzinfo
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    SecretStr,
-    WithJsonSchema,
-    model_validator,
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+
+from mbusd.model import ScanMode
+from mbusd.scalars import (
+    BAUDRATES,
+    Baudrate,
+    Bytes,
+    Discover,
+    Duration,
+    Host,
+    Interval,
+    Listen,
+    MeterAddress,
+    Name,
+    Period,
+    PortName,
+    Topic,
+    Zone,
+    allow_boolean,
+    seconds,
+    tls_words,
 )
 
-from mbusd.mbus.address import Address, PrimaryAddress, parse_address
-from mbusd.model import ScanMode
-from mbusd.transport import check_port, host_and_port
+__all__ = (  # with the two scalars that the command line takes from here
+    "BAUDRATES",
+    "RESERVED_NAMES",
+    "BusSettings",
+    "HomeAssistantSettings",
+    "MeterSettings",
+    "MqttSettings",
+    "Settings",
+    "TlsSettings",
+    "WakeSettings",
+    "seconds",
+    "zone_of",
+)
 
-BAUDRATES = (300, 600, 1200, 2400, 4800, 9600, 19200, 38400)
 RESERVED_NAMES = ("bridge", "bus")  # topics of the daemon's own
-_UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?) *(s|m|min|h|d)?")
-
-
-def seconds(value: object) -> float:
-    """Seconds from `30s`, `5m`, `1h`, `1d` or a number. Raises ValueError."""
-    match = _DURATION.fullmatch(str(value).strip()) if isinstance(value, str | int | float) else None
-    if match is None or isinstance(value, bool):
-        raise ValueError(f"'{value}' is no duration: 30s, 5m, 1h, 1d or a number of seconds are")
-    return float(match[1]) * _UNITS[match[2] or "s"]
-
-
-def _interval(value: object) -> float | Literal["manual"]:
-    if value == "manual":
-        return "manual"
-    try:
-        number = seconds(value)
-    except ValueError as error:
-        raise ValueError(f"{error}; or 'manual'") from error
-    if not 1 <= number <= 366 * 86400:
-        raise ValueError(f"'{value}' is out of range: 1s to 366d")
-    return number
-
-
-def _address(value: object) -> Address:
-    if isinstance(value, int) and not isinstance(value, bool) and value > 250:
-        raise ValueError("a primary address is 0..250; put a secondary address in quotes, with its leading zeros")
-    if isinstance(value, PrimaryAddress):
-        return value
-    if not isinstance(value, str | int) or isinstance(value, bool):
-        raise ValueError("an address is 0..250, or 8 or 16 digits in quotes")  # noqa: TRY004 - pydantic wants ValueError
-    address = parse_address(value)
-    if not isinstance(address, PrimaryAddress) and not address.is_exact:
-        raise ValueError(f"'{value}' has wildcards in its identification: a meter that is read needs all 8 digits")
-    return address
-
-
-def _bytes(value: object) -> bytes:
-    """Bytes in hex; YAML makes a number of two decimal digits without quotes, which is read back as it was written."""
-    try:
-        data = value if isinstance(value, bytes) else bytes.fromhex(str(value))
-    except ValueError as error:
-        raise ValueError(f"'{value}' is no hex: CI field and data are, as \"50 10\"") from error
-    if not 1 <= len(data) <= 253:
-        raise ValueError("1 to 253 bytes are needed: a CI field and its data")
-    return data
-
-
-def _name(value: str) -> str:
-    if not value.strip() or any(sign in value for sign in "/+#") or not value.isprintable():
-        raise ValueError(f"'{value}' cannot be part of a topic: no / + # and no control characters")
-    return value
-
-
-def _topic(value: str) -> str:
-    at_its_ends = value[:1] in ("", "/", "$") or value.endswith("/")
-    if at_its_ends or any(sign in value for sign in "+#") or not value.isprintable():
-        raise ValueError(f"'{value}' is no topic to publish on: no + and #, no / at its ends, no $ at the start")
-    return value
-
-
-def _host(value: str) -> str:
-    try:
-        if value and not any(sign in value for sign in "/ ") and value.encode("idna"):
-            return value
-    except UnicodeError:
-        pass
-    raise ValueError(f"'{value}' is no name or address of a host")
-
-
-def _baudrate(value: int) -> int:
-    if value not in BAUDRATES:
-        raise ValueError(f"{value} is no rate of the M-Bus: {', '.join(map(str, BAUDRATES))} are")
-    return value
-
-
-def _listen(value: str) -> str:
-    if not value.lower().startswith("tcp://"):
-        raise ValueError(f"'{value}' is not tcp://HOST:PORT (an IPv6 address in brackets: tcp://[::1]:10001)")
-    host_and_port(value)
-    return value
-
-
-def _zone(value: str) -> str:
-    try:
-        ZoneInfo(value)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ValueError(f"'{value}' is no time zone of this machine; Europe/Berlin would be one") from error
-    return value
-
-
-def _tls(value: object) -> object:
-    words: dict[str, object] = {"true": {}, "false": None}
-    return words.get(str(value).lower(), value)
-
-
-def _allow_boolean(schema: dict[str, Any]) -> None:
-    schema["anyOf"] = [{"type": "boolean"}, *schema.get("anyOf", [])]
-
-
-_DURATION_SCHEMA = {"anyOf": [{"type": "string", "pattern": r"^\d+(\.\d+)? *(s|m|min|h|d)?$"}, {"type": "number"}]}
-Duration = Annotated[float, BeforeValidator(seconds), WithJsonSchema(_DURATION_SCHEMA)]
-Interval = Annotated[
-    float | Literal["manual"],
-    BeforeValidator(_interval),
-    WithJsonSchema({"anyOf": [*_DURATION_SCHEMA["anyOf"], {"const": "manual"}]}),
-]
-MeterAddress = Annotated[
-    Address,
-    BeforeValidator(_address),
-    PlainSerializer(str),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "integer", "minimum": 0, "maximum": 250},
-                {"type": "string", "pattern": r"^(\d{1,3}|[0-9A-Fa-f]{8}|[0-9A-Fa-f]{16})$"},
-            ]
-        }
-    ),
-]
-Bytes = Annotated[
-    bytes,
-    BeforeValidator(_bytes),
-    PlainSerializer(lambda value: value.hex(" ").upper()),
-    WithJsonSchema({"type": "string", "pattern": r"^([0-9A-Fa-f]{2} *)+$"}),
-]
-Name = Annotated[str, AfterValidator(_name)]
-Topic = Annotated[str, AfterValidator(_topic)]
-Zone = Annotated[str, AfterValidator(_zone)]
 
 
 class _Section(BaseModel):
@@ -182,7 +73,7 @@ class TlsSettings(_Section):
 
 
 class MqttSettings(_Section):
-    host: Annotated[str, AfterValidator(_host)] = "localhost"
+    host: Host = "localhost"
     """Name or address of the broker."""
     port: int | None = Field(default=None, ge=1, le=65535)
     """Default: 1883, with TLS 8883."""
@@ -191,7 +82,7 @@ class MqttSettings(_Section):
     """Better: password_file, or MBUSD_MQTT__PASSWORD in the environment."""
     password_file: Path | None = None
     """File whose first line is the password (systemd credentials, docker secrets)."""
-    tls: Annotated[TlsSettings | None, BeforeValidator(_tls), Field(json_schema_extra=_allow_boolean)] = None
+    tls: Annotated[TlsSettings | None, BeforeValidator(tls_words), Field(json_schema_extra=allow_boolean)] = None
     """true, or a mapping with ca_file, cert_file, key_file."""
     client_id: str | None = None
     """Default: mbusd and a random tail."""
@@ -253,6 +144,10 @@ class MeterSettings(_Section):
     """Primary address 0..250, or a secondary address of 8 or 16 digits in quotes."""
     interval: Interval | None = None
     """Default: the bus's."""
+    alarms: Period | None = None
+    """How often the meter is asked for alarms (REQ_UD1) besides its read-outs; default: never."""
+    power: Literal["auto", "battery", "mains"] = "auto"
+    """What the meter lives on; who reads a battery too often is told so. auto: as meters of its kind do as a rule."""
     offline_after: int = Field(default=3, ge=1)
     """Read-outs without an answer until the meter counts as offline."""
     timezone: Zone | None = None
@@ -261,31 +156,24 @@ class MeterSettings(_Section):
     """From the end of a request to the latest begin of its answer; default: the bus's."""
     pause: Duration = 0.0
     """Silence before each request to this meter, for meters that turn round slowly."""
-    baudrate: Annotated[int, AfterValidator(_baudrate)] | None = None
+    baudrate: Baudrate | None = None
     """The meter's own rate; the port is switched for it and back. Not over a transparent tcp:// converter."""
     nke: Literal["auto", "always", "never"] = "auto"
     """SND_NKE before a read-out: where the state of the link is unknown, always, or never."""
     before: tuple[Bytes, ...] = ()
-    """Sent before each read-out: CI field and data in hex; "50" is an application reset, "50 10" selects."""
+    """Sent before each read-out, in hex: CI field and data ("50" resets the application), or a whole frame."""
     plain: bool = True
     """Ask the plain request at all; false where only `pages` are wanted."""
     pages: tuple[Bytes, ...] = ()
-    """Further requests by CI field and data in hex, answered with data; "B1" for Eastron's instantaneous values."""
+    """Further requests, written as in `before`, answered with data; "B1" for Eastron's instantaneous values."""
     wake: WakeSettings | None = None
-
-
-def _discover(value: object) -> object:
-    return "off" if value is False else value  # YAML takes off for false
-
-
-Discover = Literal["off", "primary", "secondary", "both"]
 
 
 class BusSettings(_Section):
     name: Name
-    port: Annotated[str, AfterValidator(check_port)]
+    port: PortName
     """/dev/serial/by-id/usb-… or tcp://HOST:PORT of a transparent converter, rfc2217://HOST:PORT of a serial server."""
-    baudrate: Annotated[int, AfterValidator(_baudrate)] = 2400
+    baudrate: Baudrate = 2400
     """Of the wire; with tcp:// it only computes the time-outs."""
     timeout: Duration | None = None
     """From the end of a request to the latest begin of the answer; default: the standard's 330 bits + 50 ms."""
@@ -295,11 +183,11 @@ class BusSettings(_Section):
     """Level of DTR on serial ports; some converters feed from it."""
     rts: bool = True
     """Level of RTS on serial ports."""
-    serve: Annotated[str, AfterValidator(_listen)] | None = None
+    serve: Listen | None = None
     """tcp://HOST:PORT where other programs reach this bus as through a transparent converter, between the polls."""
     serve_writes: bool = False
     """Let those programs send what changes meters."""
-    discover: Annotated[Discover | None, BeforeValidator(_discover)] = None
+    discover: Discover | None = None
     """off, primary, secondary or both: find meters at start and read them. Default: both if no meter is listed."""
     interval: Interval = 3600.0
     """Default for its meters. Battery meters pay for every read-out."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import accumulate, pairwise
 
-from mbusd.simulator import Moment, Pages
+from mbusd.simulated_behaviour import Moment, Pages
 
 HOUR = 3600.0
 DAY = 24 * HOUR

@@ -1,6 +1,7 @@
-"""What a command (SND_UD with CI 51) asks of a simulated meter, pure: bytes in, one wish out (EN 13757-3 cl. 8)."""
+"""What a command (SND_UD, CI 51) asks of a simulated meter, and when it takes effect. Pure (EN 13757-3 cl. 8)."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime
 
 HIGHEST_ADDRESS = 250
@@ -74,3 +75,22 @@ def _clock(head: bytes, body: bytes, shown: datetime) -> datetime | None:
         return datetime(2000 + year, day[1] & 0x0F, day[0] & 0x1F, hour, minute, second, tzinfo=shown.tzinfo)
     except ValueError:
         return None
+
+
+@dataclass(slots=True)
+class Stores:
+    """Commands that were acknowledged, each with the second at which it takes effect."""
+
+    _waiting: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
+
+    def put(self, seconds: float, after: float, effect: Callable[[], None]) -> None:
+        """A command that came at `seconds` takes effect so long after it, 0 at once."""
+        self._waiting.append((seconds + after, effect))
+        self.take_effect(seconds)
+
+    def take_effect(self, seconds: float) -> None:
+        """Do what is due."""
+        due = [effect for at, effect in self._waiting if at <= seconds]
+        self._waiting = [(at, effect) for at, effect in self._waiting if at > seconds]
+        for effect in due:
+            effect()

@@ -3,12 +3,35 @@
 A meter begins its answer between 11 bit times and 330 bit times + 50 ms after the end of the request's last stop bit.
 What USB and TCP add cannot be measured alone: an answer tells only the sum. An answer within half of the window shows
 that the way is quick, and leaves the other half to slower meters; an answer that comes after its window shows that it
-is not.
+is not. `Arrival` is what the bus saw of one answer, `Timing.after` what that teaches.
 """
 
 from dataclasses import dataclass, replace
 
+from mbusd.mbus.frames import LONGEST
+
 QUICK_SECONDS = 0.006  # what a way that was seen to be quick may still add: a scheduler, a USB frame
+USB_SECONDS = 0.016  # latency timer of USB chips, as shipped
+LONGEST_PAUSE = 2.0  # seconds; a longer one inside an answer is an interruption and no habit
+PROOFS = 2  # answers that no wire of this rate can bring, until the wire is taken for a quicker one
+FORGIVEN_AFTER = 16  # prompt answers in a row make a late one forgotten; twice as many each time that it happens again
+MOST_DOUBLINGS = 6
+BURST = 16  # bytes of an answer that are enough to tell whether it came at the pace of the wire
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """How the answer to one request came. Times in seconds."""
+
+    lag: float  # from the end of transmission, as computed, to the first byte; negative: before it
+    allowed: float  # how long after the end of transmission an answer could begin by what was known
+    size: int = 1  # bytes
+    span: float = 0.0  # from the first byte to the last
+    pause: float = 0.0  # the longest time without a byte inside it
+    is_frame: bool = True
+    is_due: bool = True  # the frame that this request asks for
+    after_good: bool = False  # the exchange before ended well: nothing else may come
+    after_silence: bool = False  # the exchange before was waited out: its answer may come now
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +42,12 @@ class Timing:
     window: float  # from the end of transmission to the latest first byte of an answer
     caution: float  # what the way may add as long as nothing is known of it
     slack: float  # what it may add by what has been seen
-    is_late: bool = False  # an answer came after its window
+    is_late: bool = False  # an answer came after its window, and not enough prompt ones since
+    is_held: bool = False  # the converter collects an answer to its end before it hands it on
+    pause: float | None = None  # the longest inside a good answer
+    prompt: int = 0  # answers in a row, since the late one
+    lapses: int = 0  # how often the way was taken for quick and was late again
+    proofs: int = 0  # answers where they are due, that came before a wire of this rate can bring them
 
     @classmethod
     def of(cls, baudrate: int, caution: float, window: float | None = None) -> "Timing":
@@ -30,6 +58,11 @@ class Timing:
     def wire(self, size: int) -> float:
         """How long `size` bytes are on the wire: 8E1 is 11 bits a byte."""
         return 11 * size * self.bit
+
+    @property
+    def is_quicker(self) -> bool:
+        """The wire is quicker than the rate that was given: behind a transparent converter nobody checks that."""
+        return self.proofs >= PROOFS
 
     @property
     def idle(self) -> float:
@@ -47,15 +80,70 @@ class Timing:
 
     @property
     def gap(self) -> float:
-        """The longest pause inside an answer; converters may cut it anywhere."""
-        return max(33 * self.bit, 0.05) + self.caution
+        """The longest pause inside a frame of which some is missing: with all caution, it may be cut anywhere."""
+        return max(33 * self.bit, 0.05) + max(self.caution, 2 * (self.pause or 0.0))
 
-    def after_answer(self, lag: float) -> "Timing":
-        """What an answer teaches that began `lag` seconds after the end of transmission."""
-        if self.is_late or lag > self.window / 2:
-            return self
-        return replace(self, slack=min(self.caution, QUICK_SECONDS))
+    @property
+    def lull(self) -> float:
+        """The pause that ends bytes which are no frame: by what was seen inside good answers, if any was seen."""
+        if self.pause is None:
+            return self.gap
+        return self.pace + max(QUICK_SECONDS, 2 * self.pause)
 
-    def after_late_answer(self) -> "Timing":
-        """An answer came when nobody waited for it any more: from now on with all caution."""
-        return replace(self, slack=self.caution, is_late=True)
+    @property
+    def pace(self) -> float:
+        """Bytes that follow each other no later than this come as the wire brings them, through a USB chip or not."""
+        return max(33 * self.bit, 2 * USB_SECONDS)
+
+    def held(self, *, data: bool) -> float:
+        """How much later the first byte of an answer may come because the converter waits for its last one."""
+        return self.wire(LONGEST) if self.is_held and data else 0.0
+
+    def after(self, seen: Arrival) -> "Timing":
+        """What an answer teaches.
+
+        One that comes before its request has ended belongs to the request before, if that was waited out. Otherwise the
+        wire is quicker than its rate says, and then such answers say nothing of late ones any more.
+        """
+        timing = self.after_pause(seen.pause) if seen.is_due and seen.size >= BURST else self
+        is_early = seen.lag < self.wire(1)  # no meter may answer so soon
+        is_foreign = seen.after_silence and seen.is_frame and not seen.is_due
+        if seen.lag > seen.allowed or is_foreign or (is_early and seen.after_silence and not self.is_quicker):
+            return timing.after_late_answer(seen)
+        if is_early and not seen.is_frame:
+            return timing  # noise, of whatever
+        if is_early and seen.is_due and seen.after_good:
+            timing = timing.after_proof()
+        waited = seen.lag
+        if seen.is_due and seen.size >= BURST:
+            is_held = self._came_at_once(seen) and seen.lag > self.wire(seen.size) and not timing.is_quicker
+            timing = replace(timing, is_held=is_held)
+            waited -= self.wire(seen.size) * is_held
+        return timing.after_prompt_answer() if waited <= self.window / 2 else timing
+
+    def after_late_answer(self, seen: Arrival | None = None) -> "Timing":
+        """An answer came when nobody waited for it any more: with all caution, until many have been prompt."""
+        is_held = self.is_held or (seen is not None and not self.is_quicker and self._came_at_once(seen))
+        lapses = self.lapses + (not self.is_late)
+        return replace(self, slack=self.caution, is_late=True, is_held=is_held, prompt=0, lapses=lapses)
+
+    def after_prompt_answer(self) -> "Timing":
+        """An answer in the first half of its window: the way is quick, unless it was late not long ago."""
+        prompt = self.prompt + 1
+        if self.is_late and prompt < FORGIVEN_AFTER << min(self.lapses - 1, MOST_DOUBLINGS):
+            return replace(self, prompt=prompt)
+        return replace(self, slack=min(self.caution, QUICK_SECONDS), is_late=False, prompt=0)
+
+    def after_pause(self, pause: float) -> "Timing":
+        """An answer went on, or was complete, after a pause of so many seconds."""
+        return replace(self, pause=max(self.pause or 0.0, min(pause, LONGEST_PAUSE)))
+
+    def after_proof(self) -> "Timing":
+        """One more answer was too soon for this rate. What was taken for late before was this."""
+        known = replace(self, proofs=self.proofs + 1)
+        if not known.is_quicker or self.is_quicker:
+            return known
+        return replace(known, is_late=False, is_held=False, lapses=0)
+
+    def _came_at_once(self, seen: Arrival) -> bool:
+        return seen.size >= BURST and seen.span < self.wire(seen.size) / 2

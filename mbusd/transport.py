@@ -6,9 +6,11 @@ The only file that knows pyserial-asyncio. A new transport is one function here 
 import asyncio
 import contextlib
 import errno
+import fcntl
 import os
 import socket
 import stat
+import struct
 import termios
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -19,10 +21,16 @@ import serial
 import serial_asyncio
 
 from mbusd import rfc2217
+from mbusd.parity import MarkedPort, mark_errors
 from mbusd.rfc2217 import RemoteSerial, Rfc2217Error
 
 PTY_MAJORS = range(136, 144)  # Linux: the slave sides of pseudo terminals
 CONNECT_SECONDS = 10.0
+
+TCP_INFO_BYTES, ROUND_TRIP_AT = 72, 68  # struct tcp_info of tcp(7), tcpi_rtt: microseconds, smoothed
+NEAR_SECONDS = 0.1  # of two round trips: `Port.slack_seconds` has room for these
+MOST_ADDED_SECONDS = 2.0  # a longer round trip was a radio that had to wake first
+_ROUND_TRIP, _QUEUED = struct.Struct("=I"), struct.Struct("=i")
 
 _FORMS = "/dev/… for a serial device, tcp://HOST:PORT or rfc2217://HOST:PORT for one in the network"
 
@@ -85,6 +93,30 @@ async def open_port(port: Port, protocol: ProtocolFactory) -> asyncio.Transport:
     return await _OPENERS[port.scheme](port, protocol)
 
 
+def added_seconds(transport: asyncio.Transport) -> float:
+    """What a long way through a network adds to `Port.slack_seconds`, by the round trip that the kernel measured.
+
+    It never makes less of it: the kernel of a serial server answers at once, its serial half collects bytes.
+    """
+    wire = transport.get_extra_info("socket")
+    if wire is None:
+        return 0.0
+    info: bytes = wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
+    if len(info) < TCP_INFO_BYTES:
+        return 0.0
+    microseconds: int = _ROUND_TRIP.unpack_from(info, ROUND_TRIP_AT)[0]
+    return min(max(0.0, 2e-6 * microseconds - NEAR_SECONDS), MOST_ADDED_SECONDS)
+
+
+def unacknowledged(transport: asyncio.Transport) -> int:
+    """Bytes that were written and that the other end of a TCP connection has not acknowledged; 0 for other ports."""
+    wire = transport.get_extra_info("socket")
+    if wire is None or transport.is_closing():
+        return 0
+    kept = _QUEUED.unpack(fcntl.ioctl(wire.fileno(), termios.TIOCOUTQ, bytes(_QUEUED.size)))[0]
+    return int(kept) + transport.get_write_buffer_size()
+
+
 async def set_baudrate(port: Port, transport: asyncio.Transport, baudrate: int) -> None:
     """Another rate on an open port, for meters that have their own. Raises RateError where that is impossible.
 
@@ -95,6 +127,7 @@ async def set_baudrate(port: Port, transport: asyncio.Transport, baudrate: int) 
             await _set_remote_baudrate(transport, baudrate)
         elif isinstance(transport, serial_asyncio.SerialTransport):
             transport.serial.baudrate = baudrate
+            mark_errors(transport.serial.fileno())  # pyserial forgets it
         else:
             raise RateError(port.name, f"a transparent converter keeps its rate: no {baudrate} Bd here")
     except (serial.SerialException, Rfc2217Error, OSError, ValueError, termios.error) as error:
@@ -116,7 +149,9 @@ async def _open_serial(port: Port, protocol: ProtocolFactory) -> asyncio.Transpo
         raise TransportError(port.name, _serial_trouble(port, error)) from error
     with contextlib.suppress(ValueError, OSError, NotImplementedError):
         device.set_low_latency_mode(True)  # drivers that have no such mode refuse it; nothing is lost
-    transport, _ = await serial_asyncio.connection_for_serial(asyncio.get_running_loop(), protocol, device)
+    marked = MarkedPort(protocol())
+    transport, _ = await serial_asyncio.connection_for_serial(asyncio.get_running_loop(), lambda: marked, device)
+    marked.is_marked = mark_errors(device.fileno())  # behind all settings of pyserial, before the first byte is read
     return transport  # type: ignore[no-any-return]  # pyserial-asyncio has no types
 
 

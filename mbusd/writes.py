@@ -6,16 +6,23 @@ Between the pure conversations and those who ask for them, at the command line a
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import time as day_time
 from typing import Protocol, TypeVar
 
 from mbusd.exact_json import JsonValue
 from mbusd.mbus.address import TEST, SecondaryAddress, parse_address
 from mbusd.mbus.aiming import LoneMeter, Target
+from mbusd.mbus.clocks import FIRST_YEAR, LAST_YEAR, ClockType, LocalClock
 from mbusd.mbus.link import Conversation
-from mbusd.mbus.writing import FIRST_YEAR, LAST_YEAR, Plan, Written
+from mbusd.mbus.rates import Plan
+from mbusd.mbus.writing import is_writable
+from mbusd.mbus.written import Written
 
 T = TypeVar("T")
+
+NEAR_A_CHANGE = timedelta(hours=2)
+AT_THE_CHANGE = "summer time begins or ends within two hours: what is stored then may be there twice, or missing"
 
 Pause = Callable[[float], Awaitable[None]]
 
@@ -43,14 +50,38 @@ async def follow(plan: Plan[T], tune: Tune, pause: Pause = asyncio.sleep) -> T:
         await run(step.conversation)
 
 
-def local_clock(given: datetime | None, *, standard_time: bool) -> tuple[Callable[[], datetime], bool]:
-    """A clock that shows local time without a zone and runs on from `given`, and whether that is summer time."""
+def local_clock(given: datetime | date | None, zone: tzinfo | None, *, standard_time: bool = False) -> LocalClock:
+    """What a meter in that zone (None: this computer's) is to show: the time now, or `given` and running on from it.
+
+    `standard_time` is for meters that know no summer time. A date that was given alone has no time of day.
+    """
     began = time.monotonic()
-    start = given or datetime.now().astimezone().replace(tzinfo=None)
-    is_summer = time.localtime(start.timestamp()).tm_isdst > 0
-    if is_summer and standard_time and given is None:
-        start -= timedelta(hours=1)
-    return (lambda: start + timedelta(seconds=time.monotonic() - began)), is_summer and not standard_time
+    is_local = isinstance(given, datetime) and given.tzinfo is None
+    match given:
+        case None:
+            start = datetime.now(zone or UTC).astimezone(zone).replace(tzinfo=None)
+        case datetime():
+            start = given if is_local else given.astimezone(zone).replace(tzinfo=None)
+        case _:
+            return LocalClock(lambda: datetime.combine(given, day_time.min))
+    summer = _summer_time(start, zone)
+    remarks = (AT_THE_CHANGE,) if _is_near_a_change(start, zone) else ()
+    if standard_time:
+        start, summer, remarks = start if is_local else start - summer, timedelta(), ()
+    return LocalClock(lambda: start + timedelta(seconds=time.monotonic() - began), bool(summer), remarks)
+
+
+def _summer_time(local: datetime, zone: tzinfo | None) -> timedelta:
+    """By how much clocks are put forward then."""
+    if zone is not None:
+        return max(local.replace(tzinfo=zone).dst() or timedelta(), timedelta())
+    return timedelta(hours=time.localtime(local.timestamp()).tm_isdst > 0)
+
+
+def _is_near_a_change(local: datetime, zone: tzinfo | None) -> bool:
+    now = (local if zone is None else local.replace(tzinfo=zone)).astimezone(UTC)
+    before, after = ((now + step).astimezone(zone) for step in (-NEAR_A_CHANGE, NEAR_A_CHANGE))
+    return before.utcoffset() != after.utcoffset()
 
 
 def document(written: Written) -> dict[str, JsonValue]:
@@ -65,27 +96,51 @@ def document(written: Written) -> dict[str, JsonValue]:
 
 
 def target(text: str) -> Target:
-    """An address, or 254 for the only meter of a bus. Raises AddressError."""
-    return LoneMeter() if text.strip() == str(TEST) else parse_address(text)
+    """An address without wildcards, or 254 for the only meter of a bus. Raises ValueError, AddressError."""
+    if text.strip() == str(TEST):
+        return LoneMeter()
+    address = parse_address(text)
+    if isinstance(address, SecondaryAddress) and not address.is_exact:
+        raise ValueError(f"{text} may be several meters: a write wants an identification without wildcards")
+    return address
 
 
 def secondary(text: str) -> SecondaryAddress:
     """8 or 16 digits. Raises AddressError, ValueError."""
     address = parse_address(text)
     if isinstance(address, SecondaryAddress):
+        if not is_writable(address):
+            raise ValueError(f"'{text}' cannot be written: 8 decimal digits can, or 16 digits without wildcards")
         return address
     raise ValueError(f"'{text}' is a primary address: 8 digits are an identification, 16 a secondary address")
 
 
-def moment(text: str) -> datetime:
-    """`2025-03-30T14:05:36` in local time; with a zone it is converted. Raises ValueError."""
+def moment(text: str) -> datetime | date:
+    """`2025-03-30T14:05:36`, local where it names no zone, or the date alone. Raises ValueError."""
+    word = text.strip()
     try:
-        when = datetime.fromisoformat(text)
+        when = date.fromisoformat(word) if len(word) <= len("2025-03-30") else datetime.fromisoformat(word)
     except ValueError:
-        raise ValueError(f"'{text}' is no time: 2025-03-30T14:05:36 is") from None
+        raise ValueError(f"'{text}' is no time: 2025-03-30T14:05:36 is, and 2025-03-30 for the date alone") from None
     if not FIRST_YEAR <= when.year < LAST_YEAR:
         raise ValueError(f"'{text}' is no time for a meter: the years {FIRST_YEAR} to {LAST_YEAR} have a safe form")
-    return when if when.tzinfo is None else when.astimezone().replace(tzinfo=None)
+    return when
+
+
+def clock_type(given: datetime | date | None, wanted: ClockType | None = None) -> ClockType | None:
+    """The type that goes with what is given; None: the meter's own clock tells. Raises ValueError."""
+    if given is None or isinstance(given, datetime):
+        return wanted
+    if wanted in ("F", "I"):
+        raise ValueError(f"type {wanted} has a time of day: {given}T14:05:36")
+    return "G"
+
+
+def number(text: str) -> int:
+    """A number in plain digits. Raises ValueError."""
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f"'{text}' is no number")
+    return int(text)
 
 
 def subcode(text: str) -> int:

@@ -12,7 +12,10 @@ from typing import TypeVar
 import pytest
 
 from mbusd import bus as bus_module
-from mbusd.bus import MOST_BYTES, Bus
+from mbusd import wire as wire_module
+from mbusd.bus import Bus
+from mbusd.hearing import MOST_BYTES
+from mbusd.journal import REMEMBERED
 from mbusd.mbus.address import PrimaryAddress
 from mbusd.mbus.errors import NoAnswer
 from mbusd.mbus.frames import Ack, LongFrame, Noise, ShortFrame, encode
@@ -21,10 +24,12 @@ from mbusd.mbus.master import read_out, req_ud2, snd_nke
 from mbusd.mbus.observation import Observation
 from mbusd.mbus.quirks import Manner, Wake
 from mbusd.meter_file import meter_from
+from mbusd.parity import MarkedPort
 from mbusd.simulator import Fault, SimulatedBus, SimulatedMeter
-from mbusd.timing import QUICK_SECONDS, Timing
+from mbusd.timing import PROOFS, QUICK_SECONDS, Timing
 from mbusd.transport import Port, ProtocolFactory, RateError, TransportError, open_port
 from mbusd.virtual_bus import opened
+from tests.relay import Relay, deaf_server, relayed
 from tests.wires import PATIENCE, Peer, Terminal, converter, terminal
 
 T = TypeVar("T")
@@ -401,9 +406,204 @@ async def test_the_last_exchanges_are_kept_as_they_were_heard() -> None:
 
 async def test_no_more_than_some_exchanges_are_kept() -> None:
     async with on_simulated(SimulatedBus([meter()])) as bus:
-        for _ in range(bus_module.REMEMBERED + 3):
+        for _ in range(REMEMBERED + 3):
             await soon(bus.run(once(NKE)))
-        assert len(bus.recent) == bus_module.REMEMBERED
+        assert len(bus.recent) == REMEMBERED
+
+
+async def test_what_was_learnt_of_a_rate_is_kept_while_others_are_asked() -> None:
+    """Requests to meters of several rates alternate."""
+    with terminal() as pty:
+        bus = Bus(Port(pty.device, 2400), window=3600)
+        lost = await bus.open()
+        for baudrate in (2400, 9600, 2400, 9600):
+            asked = asyncio.create_task(bus.run(mannered(NKE, Manner(baudrate=baudrate, window=3600))))
+            await asyncio.to_thread(os.read, pty.end, 5)
+            was_known = bus.timing.slack < 0.01
+            os.write(pty.end, E5)
+            assert await soon(asked) == Ack()
+            assert (bus.baudrate, bus.timing.bit) == (baudrate, 1 / baudrate)
+            assert bus.timing.slack < 0.01
+        assert was_known
+        bus.close()
+        await soon(lost)
+        await bus.open()
+        assert bus.timing.slack == 0.1  # whatever hangs there now
+        bus.close()
+
+
+# ---------------------------------------------------------------------------------------------- converters in a network
+
+
+@asynccontextmanager
+async def through_a_box(
+    wire: SimulatedBus, baudrate: int = 38400, *, paced: bool = False
+) -> AsyncIterator[tuple[Bus, Relay]]:
+    async with opened(wire, tcp=("127.0.0.1", 0), baudrate=baudrate if paced else 0) as served:
+        assert served.tcp is not None
+        async with relayed(served.tcp[1]) as (number, relay):
+            bus = Bus(Port(f"tcp://127.0.0.1:{number}", baudrate))
+            await bus.open()
+            yield bus, relay
+            bus.close()
+
+
+async def test_a_converter_that_cuts_answers_with_long_pauses_from_the_first_on() -> None:
+    async with through_a_box(SimulatedBus([meter(count=2)])) as (bus, relay):
+        relay.piece, relay.pause = 5, 0.2
+        result = await soon(bus.run(read_out(PrimaryAddress(5))))
+        assert len(result.telegrams) == 2
+        assert relay.pieces >= 8
+        assert (bus.statistics().retries, bus.statistics().noise) == (0, 0)
+        assert bus.timing.lull > 0.2
+
+
+async def test_a_converter_that_begins_to_cut_answers_when_all_were_whole_before() -> None:
+    async with through_a_box(SimulatedBus([meter(count=2)])) as (bus, relay):
+        for _ in range(5):
+            await soon(bus.run(read_out(PrimaryAddress(5))))
+        assert bus.timing.lull < 0.1
+        relay.piece, relay.pause = 5, 0.2
+        for _ in range(2):
+            result = await soon(bus.run(read_out(PrimaryAddress(5))))
+            assert identifications(result) == ["00000005"] * 2
+        assert bus.statistics().retries == 0
+        assert bus.timing.lull > 0.2
+
+
+async def test_an_unreadable_answer_that_goes_on_after_it_was_given_up_is_given_more_time_from_then_on() -> None:
+    async with wired(window=0.05) as (bus, peer):
+        assert await exchanged(bus, peer, REQUEST, encode(TELEGRAM)) == TELEGRAM
+        lull = bus.timing.lull
+        assert await exchanged(bus, peer, NKE, b"\xfe\xfe") == Noise(b"\xfe\xfe")
+        assert time.monotonic() - bus.last_request_at < 0.05 + 2 * lull + 0.1
+        peer.says("FE FE FE")
+        assert await exchanged(bus, peer, REQUEST, encode(TELEGRAM)) == TELEGRAM
+        assert bus.timing.lull > lull
+
+
+async def test_a_converter_that_holds_answers_until_they_are_over() -> None:
+    """At 2400 Bd the telegram is on the wire for 0.6 s: its first byte arrives long after the window."""
+    wire = SimulatedBus([meter(records=["04 06 0A 00 00 00"] * 20)])
+    async with through_a_box(wire, 2400, paced=True) as (bus, relay):
+        relay.hold = 0.03
+        assert len((await soon(bus.run(read_out(PrimaryAddress(5))))).telegrams) == 1
+        before, early = bus.statistics().retries, wire.early_requests
+        assert before <= 2
+        for _ in range(2):
+            assert len((await soon(bus.run(read_out(PrimaryAddress(5))))).telegrams) == 1
+        assert bus.statistics().retries == before
+        assert wire.early_requests == early
+
+
+async def test_a_wire_that_is_quicker_than_its_rate_costs_no_caution() -> None:
+    """Only some addresses answer, each after silence: too soon for 2400 Bd, and yet not late."""
+    async with through_a_box(SimulatedBus([meter(3), meter(6), meter(9)]), 2400) as (bus, _):
+        bus_2400 = Bus(Port(bus.port.name, 2400), window=0.0)
+        await bus_2400.open()
+        for address in range(1, 12):
+            found = await soon(bus_2400.run(once(snd_nke(address))))
+            assert isinstance(found, Ack) == (address % 3 == 0 and address < 10)
+            if isinstance(found, Ack):
+                await soon(bus_2400.run(read_out(PrimaryAddress(address))))
+        assert bus_2400.timing.is_quicker
+        assert not bus_2400.timing.is_late
+        assert bus_2400.timing.slack == QUICK_SECONDS
+        bus_2400.close()
+
+
+async def test_an_answer_of_another_meter_after_silence_is_late_on_a_quicker_wire_too() -> None:
+    async with wired(window=0.0) as (bus, peer):
+        for _ in range(PROOFS + 1):
+            assert await exchanged(bus, peer, NKE, E5) == Ack()
+        assert bus.timing.is_quicker
+        assert await exchanged(bus, peer, REQUEST) == Silence()
+        assert await exchanged(bus, peer, req_ud2(6, fcb=True), encode(TELEGRAM)) == TELEGRAM
+        assert bus.timing.is_late
+
+
+async def test_a_converter_that_takes_no_bytes_is_hung_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire_module, "STALLED_SECONDS", 0.0)
+
+    async def opener(port: Port, protocol: ProtocolFactory) -> asyncio.Transport:
+        transport = await open_port(port, protocol)
+        transport.write(b"\x55" * (1 << 20))  # more than the kernels keep: what comes behind stays here
+        return transport
+
+    with deaf_server() as number:
+        bus = Bus(Port(f"tcp://127.0.0.1:{number}", 38400), 0.0, opener)
+        lost = await bus.open()
+        with pytest.raises(TransportError, match="the converter has acknowledged nothing for"):
+            await soon(bus.run(once(NKE)))
+        assert "has it power" in await soon(lost)
+        assert not bus.is_open
+
+
+async def test_silent_meters_behind_a_converter_that_takes_all_bytes_are_no_stall(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(wire_module, "STALLED_SECONDS", 0.0)
+    async with wired(window=0.0) as (bus, peer):
+        for _ in range(3):
+            assert await exchanged(bus, peer, NKE) == Silence()
+        assert bus.is_open
+
+
+async def test_bytes_that_are_not_acknowledged_for_a_moment_are_no_stall() -> None:
+    async def opener(port: Port, protocol: ProtocolFactory) -> asyncio.Transport:
+        transport = await open_port(port, protocol)
+        transport.write(b"\x55" * (1 << 20))
+        return transport
+
+    with deaf_server() as number:
+        bus = Bus(Port(f"tcp://127.0.0.1:{number}", 38400), 0.0, opener)
+        lost = await bus.open()
+        assert await soon(bus.run(once(NKE))) == Silence()
+        assert bus.is_open
+        bus.close()  # what is still to be written holds nothing up
+        await soon(lost)
+
+
+# ------------------------------------------------------------------------------------------------ broken bytes
+
+
+@asynccontextmanager
+async def marking() -> AsyncIterator[tuple[Bus, Peer]]:
+    """A port whose kernel marks parity errors; the marks are the test's."""
+    async with converter() as gateway:
+
+        async def opener(_: Port, protocol: ProtocolFactory) -> asyncio.Transport:
+            marked = MarkedPort(protocol())
+            marked.is_marked = True
+            return await open_port(gateway.port, lambda: marked)
+
+        bus = Bus(Warm("/dev/converter"), 0.05, opener)
+        await bus.open()
+        yield bus, await gateway.peer()
+        bus.close()
+
+
+async def test_an_e5_with_a_parity_error_is_noise() -> None:
+    async with marking() as (bus, peer):
+        assert await exchanged(bus, peer, NKE, b"\xff\x00\xe5") == Noise(E5)
+        assert await exchanged(bus, peer, NKE, E5) == Ack()
+
+
+@pytest.mark.parametrize("place", [0, 3, 9, -2, -1])
+async def test_a_telegram_with_a_parity_error_is_noise_whatever_its_checksum(place: int) -> None:
+    data = encode(TELEGRAM)
+    place %= len(data)
+    async with marking() as (bus, peer):
+        broken = data[:place] + b"\xff\x00" + data[place:]
+        assert await exchanged(bus, peer, REQUEST, broken) == Noise(data)
+        assert await exchanged(bus, peer, REQUEST, data) == TELEGRAM
+        assert bus.statistics().noise == 1
+
+
+async def test_a_true_ff_is_marked_as_such() -> None:
+    telegram = LongFrame(0x08, 5, 0x72, TELEGRAM.data[:-1] + b"\xff")
+    async with marking() as (bus, peer):
+        assert await exchanged(bus, peer, REQUEST, encode(telegram).replace(b"\xff", b"\xff\xff")) == telegram
 
 
 # ------------------------------------------------------------------------------------------------ what a meter wants

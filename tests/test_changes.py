@@ -1,8 +1,11 @@
 """Writing to meters by request: what may be asked, what comes of it on a simulated bus, and that it must be allowed."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -12,12 +15,16 @@ from mbusd.changes import carry_out
 from mbusd.config import parse
 from mbusd.mbus.address import PrimaryAddress, parse_address
 from mbusd.mbus.aiming import WriteRefused
+from mbusd.mbus.master import ReadOut, read_out
+from mbusd.mbus.quirks import Manner
+from mbusd.mbus.rates import BETWEEN_LOOKS
 from mbusd.model import ChangeMeter, ReadNow
 from mbusd.simulated_meters import household
 from mbusd.simulator import SimulatedBus
 from mbusd.sinks.topics import Asked, Topics
-from mbusd.transport import Port
+from mbusd.transport import Port, TransportError
 from mbusd.virtual_bus import opened
+from tests.wires import PATIENCE
 
 BEGAN = datetime(2026, 11, 20, 12, 10)  # noqa: DTZ001 - meters' clocks know no zone
 
@@ -58,6 +65,78 @@ async def test_a_value_that_is_none_is_said_before_anything_is_sent(what: str, v
         with pytest.raises(ValueError, match=r"no number|needs a value|no time|no subcode"):
             await carry_out(ChangeMeter("gas", what, value), PrimaryAddress(3), 38400, bus)  # type: ignore[arg-type]  # a parameter of the test
         assert wire.requests == 0
+
+
+async def test_the_clock_is_set_to_the_time_of_the_meters_zone() -> None:
+    async with house() as (wire, bus):
+        gas = next(meter for meter in wire.meters if meter.name == "gas")
+        elsewhere = ZoneInfo("Pacific/Kiritimati")
+        written = await carry_out(ChangeMeter("gas", "set_clock"), PrimaryAddress(3), 38400, bus, zone=elsewhere)
+        shown = wire.began + gas.clock_offset
+    assert isinstance(written, dict)
+    assert written["verified"]
+    assert abs(shown - datetime.now(elsewhere).replace(tzinfo=None)) < timedelta(minutes=3)
+
+
+async def test_a_date_alone_sets_the_date_alone() -> None:
+    async with house() as (wire, bus):
+        written = await carry_out(ChangeMeter("gas", "set_clock", "2031-05-06"), PrimaryAddress(3), 38400, bus)
+        gas = next(meter for meter in wire.meters if meter.name == "gas")
+    assert isinstance(written, dict)
+    assert written["done"] == "date 2031-05-06"
+    assert abs(gas.clock_offset - timedelta(days=(date(2031, 5, 6) - BEGAN.date()).days)) < timedelta(seconds=1)
+
+
+async def test_a_meter_with_a_manner_of_its_own_is_written_to_in_that_manner() -> None:
+    async with house() as (_, bus):
+        manner = Manner(baudrate=300)
+        with pytest.raises(TransportError, match="no 300 Bd here"):
+            await carry_out(ChangeMeter("gas", "reset"), PrimaryAddress(3), 38400, bus, manner=manner)
+
+
+async def test_while_a_meter_is_given_minutes_to_come_back_others_are_read(tmp_path: Path) -> None:
+    wire = SimulatedBus(household(BEGAN), BEGAN)
+    gas = next(meter for meter in wire.meters if meter.name == "gas")
+    gas.rate = 9600
+    async with opened(wire, link=tmp_path / "tty", baudrate=9600):
+        bus = Bus(Port(str(tmp_path / "tty"), 9600))
+        await bus.open()
+        read: list[ReadOut] = []
+
+        async def pause(seconds: float) -> None:
+            if seconds >= BETWEEN_LOOKS:
+                read.append(await asyncio.wait_for(bus.run(read_out(PrimaryAddress(68))), PATIENCE))
+                gas.rate = 9600
+            elif seconds:
+                gas.rate = 300  # nobody finds it
+
+        change = ChangeMeter("gas", "set_baudrate", "19200")
+        try:
+            with pytest.raises(WriteRefused, match="is silent at 19200 Bd and answers at 9600 Bd as before"):
+                await carry_out(change, PrimaryAddress(3), 9600, bus, pause=pause)
+        finally:
+            bus.close()
+            await asyncio.sleep(0)
+    assert [str(one.address) for one in read] == ["681044022D2C0904"]
+
+
+async def test_a_new_rate_is_verified_and_the_port_goes_back_to_its_own(tmp_path: Path) -> None:
+    wire = SimulatedBus(household(BEGAN), BEGAN)
+    gas = next(meter for meter in wire.meters if meter.name == "gas")
+    gas.rate = 9600
+    async with opened(wire, link=tmp_path / "tty", baudrate=9600):
+        bus = Bus(Port(str(tmp_path / "tty"), 9600))
+        await bus.open()
+        try:
+            written = await carry_out(ChangeMeter("gas", "set_baudrate", "19200"), PrimaryAddress(3), 9600, bus)
+            other = await bus.run(read_out(PrimaryAddress(68)))
+        finally:
+            bus.close()
+            await asyncio.sleep(0)
+    assert isinstance(written, dict)
+    assert written["verified"] == ["it answers at 19200 Bd as 2185034493152103"]
+    assert gas.rate == 19200
+    assert str(other.address) == "681044022D2C0904"
 
 
 async def test_a_transparent_converter_cannot_follow_a_new_rate() -> None:

@@ -1,7 +1,11 @@
 """The command line as a user types it: exit codes, one clear line for each mistake, never a traceback."""
 
 import asyncio
+import fcntl
 import json
+import os
+import re
+import select
 import shlex
 import signal
 import socket
@@ -20,6 +24,7 @@ from tests.json_schema import accepts
 from tests.mosquitto import free_port
 from tests.processes import clean_environment, started
 from tests.telegram_samples import frame
+from tests.wires import PATIENCE, terminal
 
 GOOD = encode(frame("04 06 0A 00 00 00 04 14 10 01 00 00 02 5A B7 00")).hex(" ").upper()
 BAD = "68 03 03 68 08 05 72 00 16"
@@ -52,6 +57,16 @@ def listening() -> Iterator[int]:
     """A TCP port that is in use."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
+
+
+@contextmanager
+def opened(device: str) -> Iterator[int]:
+    """A device that somebody has open."""
+    descriptor = os.open(device, os.O_RDWR | os.O_NOCTTY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def documents(out: str) -> list[dict[str, object]]:
@@ -164,7 +179,7 @@ def test_a_full_disk_is_one_line() -> None:
             [sys.executable, "-m", "mbusd", "schema"], stdout=full, stderr=subprocess.PIPE, timeout=60, check=False
         )
     assert done.returncode == 1
-    assert done.stderr.decode().splitlines() == ["mbusd: [Errno 28] No space left on device"]
+    assert done.stderr.decode().splitlines() == ["mbusd: No space left on device"]
 
 
 def test_a_closed_stdin_and_stdout_are_no_trouble() -> None:
@@ -209,9 +224,14 @@ def test_schema(capsys: pytest.CaptureFixture[str]) -> None:
 def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--version") == 0
     assert capsys.readouterr().out == f"mbusd {__version__}\n"
-    for command in ("run", "check", "schema", "read", "decode", "simulate", "demo"):
+    assert run("--help") == 0
+    commands = re.findall(r"^    ([a-z][a-z-]*)", capsys.readouterr().out, re.MULTILINE)
+    assert {"run", "read", "scan", "sniff", "set-address", "set-baudrate", "set-clock", "reset"} < set(commands)
+    for command in commands:
         assert run(command, "--help") == 0
-        assert capsys.readouterr().out.startswith(f"usage: mbusd {command}")
+        usage, what, *_ = capsys.readouterr().out.split("\n\n")
+        assert usage.startswith(f"usage: mbusd {command}")
+        assert re.fullmatch(r"[A-Z].*\.", what), "one line says what it does"
 
 
 @pytest.mark.parametrize(
@@ -236,6 +256,34 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
         ("read /dev/x 1234567", 2, "'1234567' is no address"),
         ("read /dev/x 5 --baudrate 1000", 2, "invalid choice"),
         ("read /dev/x 5 --timeout soon", 2, "'soon' is no duration"),
+        ("read /dev/x 5 --timeout nan", 2, "'nan' is no duration"),
+        ("read /dev/x 5 --timeout inf", 2, "'inf' is no duration"),
+        ("read /dev/x 5 --timeout 1e300", 2, "'1e300' is no duration"),
+        ("read /dev/x 5 --timeout=-1", 2, "'-1' is no duration"),
+        ("read /dev/x 5 --baudrate 99999999999999999999", 2, "invalid choice"),
+        ("read /dev/x 123456789", 2, "'123456789' is no address"),
+        ("read /dev/x ''", 2, "'' is no address"),
+        ("read '' 5", 2, "a port is /dev/"),
+        ("scan /dev/x --secondary 12", 2, "'12' is a primary address; a mask has 8 or 16 digits"),
+        ("scan /dev/x --baudrate ²", 2, "'²' is no rate"),
+        ("sniff /dev/x --seconds nan", 2, "'nan' is no duration"),
+        ("sniff {folder}/bad.yaml {folder}/../{name}/bad.yaml", 2, "PORT and PORT2 are one and the same port"),
+        ("set-address /dev/x 5 0", 2, "0 is the address of meters from the factory"),
+        ("set-address /dev/x 5 251", 2, "251 is no primary address"),
+        ("set-address /dev/x 5 ²", 2, "'²' is no primary address"),
+        ("set-address /dev/x 255 5", 2, "255 is no primary address"),
+        ("set-address /dev/x 254 5", 2, "254 is every meter on the bus"),
+        ("set-address /dev/x 1234567F 5", 2, "1234567F may be several meters"),
+        ("set-clock /dev/x 1234567F", 2, "1234567F may be several meters"),
+        ("set-clock /dev/x 254", 2, "254 is no primary address"),
+        ("set-clock /dev/x 5 25:00", 2, "'25:00' is no time"),
+        ("set-clock /dev/x 5 2025-03-30 --type I", 2, "type I has a time of day"),
+        ("set-clock /dev/x 5 --zone Europe/Atlantis", 2, "'Europe/Atlantis' is no time zone of this computer"),
+        ("set-baudrate /dev/x 5 1000", 2, "invalid choice"),
+        ("set-baudrate tcp://127.0.0.1:{closed} 5 300", 2, "a transparent TCP converter keeps its own rate"),
+        ("set-id /dev/x 5 1234567F", 2, "'1234567F' cannot be written"),
+        ("set-id /dev/x 5 6", 2, "'6' is a primary address"),
+        ("reset /dev/x 5 XYZ", 2, "'XYZ' is no subcode"),
         ("read /dev/x 5 --retries many", 2, "argument --retries"),
         ("simulate --tcp nowhere", 2, "'nowhere' is not HOST:PORT"),
         ("simulate --tcp 127.0.0.1:99999", 2, "is not HOST:PORT"),
@@ -256,18 +304,59 @@ def test_a_mistake_is_one_clear_line(
 ) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\x00")
     (tmp_path / "bad.yaml").write_text("meters: [{identification: 5}]")
-    names = {"folder": tmp_path, "closed": free_port()}
+    names = {"folder": tmp_path, "name": tmp_path.name, "closed": free_port()}
     with listening() as names["taken"]:
-        assert run(*(word.format(**names) for word in words.split())) == code
+        assert run(*shlex.split(words.format(**names))) == code
     captured = capsys.readouterr()
-    lines = [line for line in captured.err.splitlines() if not line.startswith(("usage: ", " "))]
+    lines = [line for line in captured.err.splitlines() if not line.startswith(" ")]
     assert len(lines) == 1, captured.err
     assert said.format(**names) in lines[0]
     assert captured.out == ""
 
 
+def test_a_port_that_another_program_holds_is_named_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    with terminal() as tty, opened(tty.device) as holder:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        for words in ("read {} 5", "scan {}", "sniff {}", "set-address {} 5 6", "set-baudrate {} 5 300"):
+            assert run(*words.format(tty.device).split()) == 1
+            held = f"mbusd: {tty.device}: another program has this port open. End that program (fuser -v {tty.device} "
+            assert capsys.readouterr().err == f"{held}names it); one master at a time can have the bus\n"
+
+
+INTERRUPTED = [
+    *("read {} 5", "scan {}", "scan {} --baudrate auto", "set-address {} 5 6", "set-baudrate {} 5 300"),
+    *("set-clock {} 5", "reset {} 5", "set-id {} 5 12345678"),
+]
+
+
+@pytest.mark.parametrize("words", INTERRUPTED)
+async def test_ctrl_c_ends_a_command_at_once_and_without_a_traceback(words: str) -> None:
+    with terminal() as tty, opened(tty.device):
+        async with started(*words.format(tty.device).split()) as command:
+            asked, _, _ = await asyncio.to_thread(select.select, [tty.end], [], [], PATIENCE)
+            assert asked
+            assert await command.ends(signal.SIGINT) == 130
+            assert not [line for line in command.said if "Traceback" in line]
+
+
+def test_ctrl_c_while_it_is_loaded_is_ctrl_c_too() -> None:
+    code = "import sys, mbusd.cli\nclass Hit:\n def find_spec(*_):\n  raise KeyboardInterrupt\n"
+    code += "sys.meta_path.insert(0, Hit())\nsys.exit(mbusd.cli.main(['schema']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False)  # noqa: S603
+    assert (done.returncode, done.stderr) == (130, b"")
+
+
+@pytest.mark.parametrize("words", ["schema", "decode E5", "scan {} --primary --timeout 0.001"])
+def test_nobody_to_read_what_is_printed(words: str) -> None:
+    with terminal() as tty:
+        line = f"{shlex.quote(sys.executable)} -m mbusd {words.format(tty.device)} >&-"
+        done = subprocess.run(line, shell=True, capture_output=True, timeout=60, check=False)  # noqa: S602 - ours
+    assert b"Traceback" not in done.stderr
+    assert done.returncode == (1 if "scan" in words else 0)
+
+
 def test_the_daemon_carries_neither_tables_nor_demo() -> None:
-    code = "import sys, mbusd.cli, mbusd.app; print({'rich', 'amqtt', 'mbusd.simulator'} & set(sys.modules))"
+    code = "import sys, mbusd.commands.words, mbusd.app; print({'rich', 'amqtt', 'mbusd.simulator'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=True)  # noqa: S603
     assert done.stdout == b"set()\n"
 

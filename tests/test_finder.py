@@ -3,28 +3,31 @@
 import asyncio
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from random import Random
 from typing import TypeVar
 
 import pytest
 
 from mbusd import bus as bus_module
-from mbusd import poller as poller_module
-from mbusd import scanner
+from mbusd import interludes, scanner
 from mbusd.bus import Bus
 from mbusd.finder import TOLD_EVERY, Finder
-from mbusd.mbus.frames import Frame, encode
+from mbusd.mbus.frames import Frame, LongFrame, ShortFrame, encode, parse
 from mbusd.mbus.link import Conversation
 from mbusd.mbus.master import req_ud2, snd_nke
 from mbusd.model import BusChanged, FoundMeter, MeterChanged, Outcome, ReadingTaken, ScanChanged, ScanMode
 from mbusd.poller import Poller
+from mbusd.roster import Roster
+from mbusd.scanner import Finding, Survey
 from mbusd.simulated_meters import household
-from mbusd.simulator import SimulatedMeter, identity
+from mbusd.simulator import Answer, Moment, SimulatedMeter, identity
 from mbusd.transport import Port, ProtocolFactory, TransportError, open_port
 from mbusd.virtual_bus import opened
 from tests.mosquitto import free_port
-from tests.test_meter import Truth, by, energy, reads, strict
+from tests.test_meter import HEAT_OF_SON, Truth, by, energy, reads, strict
 from tests.test_poller import CountingBus, Seen, Wiretap, asked, house, meter, named, polled, settings
 from tests.test_scanner import OnWire
 from tests.test_scanner import house as six_meters
@@ -290,7 +293,7 @@ async def test_an_address_that_several_meters_answer_is_not_read() -> None:
     seen = Seen()
     poller = Poller(settings("/dev/simulated"), OnSimulated(*twins, meter(6)), seen)
     outcome = await poller.scan("both")
-    assert any(one.address == "1" for one in found(outcome))
+    assert [one.primary for one in found(outcome)].count(1) == 2
     assert any(remark.startswith("address 1: several meters answer") for remark in outcome.remarks)
     assert [event.info.address for event in seen.of(MeterChanged)] == ["00000006EE4D0104"]
 
@@ -352,13 +355,71 @@ async def test_a_second_request_and_a_cancellation(tmp_path: Path) -> None:
         assert (await asyncio.wait_for(poller.read_all(), PATIENCE)).readings[0].meter == first.address
 
 
+def homeless(number: int) -> SimulatedMeter:
+    """A meter that answers at its primary address, and does not say which that is when it is asked by its secondary."""
+
+    class Shy(SimulatedMeter):
+        def answer(self, request: Frame, moment: Moment) -> Answer | None:
+            said = super().answer(request, moment)
+            if said is None or len(said.data) < 9 or not isinstance(request, ShortFrame) or request.address != 0xFD:
+                return said
+            frame = parse(said.data)
+            assert isinstance(frame, LongFrame)
+            return replace(said, data=encode(replace(frame, address=0xFD)))
+
+    return Shy(identity(f"{number:08}", "SON", 1, 4), Truth(7), primary=number)
+
+
+async def test_a_meter_by_hand_that_was_never_read_is_known_by_the_primary_address_that_it_sends() -> None:
+    seen = Seen()
+    poller = Poller(settings("/dev/simulated", *named(5)), OnSimulated(strict(Truth(7)), meter(6)), seen)
+    outcome = await poller.scan("secondary")
+    assert len(found(outcome)) == 2
+    assert outcome.remarks == ()
+    assert [event.info.address for event in seen.of(MeterChanged)] == ["00000006EE4D0104"]
+
+
+async def test_who_may_be_a_meter_that_was_never_read_is_not_read_twice(tmp_path: Path) -> None:
+    """Neither says its primary address: which of them is m5 is known as soon as m5 was read, and no sooner."""
+    wire = Wiretap(homeless(5), homeless(6))
+    by_hand = {"name": "m5", "address": 5, "interval": "manual"}
+    async with house(wire, tmp_path, by_hand, interval="1d", window=SNAPPY, pace=PACE) as (poller, seen):
+        for _ in range(2):
+            outcome = await asyncio.wait_for(poller.scan("secondary"), PATIENCE)
+            assert [one.address for one in found(outcome)] == ["00000005EE4D0104", "00000006EE4D0104"]
+            assert [remark.partition(":")[0] for remark in outcome.remarks] == ["00000005EE4D0104", "00000006EE4D0104"]
+            assert all("perhaps it is m5, not read yet" in remark for remark in outcome.remarks)
+        assert not seen.of(ReadingTaken)
+        assert (await asked(poller, "m5")).error is None
+        await seen.until(lambda: seen.readings("00000006EE4D0104"))
+        assert not poller.knows("00000005EE4D0104")
+        assert (await asyncio.wait_for(poller.scan("secondary"), PATIENCE)).remarks == ()
+        assert len((await asyncio.wait_for(poller.read_all(), PATIENCE)).readings) == 2
+
+
+async def test_of_two_meters_at_one_address_the_other_is_read_by_its_secondary_address() -> None:
+    """New meters all have address 0; the one of the file is known, and was found, too."""
+    first = SimulatedMeter(identity("00000005", "SON", 1, 4), Truth(7), primary=5)
+    second = SimulatedMeter(identity("98765432", "SON", 1, 4), Truth(8), primary=5)
+    seen = Seen()
+    roster = Roster(settings("/dev/simulated", *named(5)), seen, Random(1))  # noqa: S311 - places in the grid
+    roster.meters[0].recognise(HEAT_OF_SON)
+    both = [Finding(one.secondary, 5, None, is_selectable=True) for one in (first, second)]
+    assert roster.adopt(Survey(findings=both)) == []
+    assert [event.info.address for event in seen.of(MeterChanged)] == [second.secondary.digits]
+    exchanged = Roster(settings("/dev/simulated", *named(5)), seen, Random(1))  # noqa: S311
+    exchanged.meters[0].recognise(HEAT_OF_SON)
+    assert exchanged.adopt(Survey(findings=both[1:])) == []
+    assert len(exchanged.meters) == 1  # it stands in the other one's place
+
+
 # ------------------------------------------------------------------------------------------------ when the port goes
 
 
 @pytest.fixture
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bus_module, "REOPEN_SECONDS", (0.05,))
-    monkeypatch.setattr(poller_module, "LOOK_AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr(interludes, "LOOK_AGAIN_SECONDS", 0.1)
 
 
 @pytest.mark.usefixtures("_impatient")
@@ -373,7 +434,30 @@ async def test_a_port_that_is_lost_in_a_scan_is_an_error_answer(caplog: pytest.L
             peer.hangs_up()
             outcome = await soon(scan)
             assert outcome.error == f"{gateway.port.name}: the connection was closed"
+            assert outcome.found == ()
             assert [event.state for event in ended(seen)] == ["failed"]
+    assert "Traceback" not in caplog.text
+
+
+@pytest.mark.usefixtures("_impatient", "_few_addresses")
+async def test_what_was_found_before_the_port_was_lost_is_in_the_answer_and_is_read(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    seen, number = Seen(), free_port()
+    wire = Wiretap(meter(1), meter(2))
+    cut = asyncio.Event()
+    wire.before = lambda frame: cut.set() if frame == snd_nke(3) else None
+    own = settings(f"tcp://127.0.0.1:{number}", *named(9), timeout=SNAPPY)
+    async with opened(wire, tcp=("127.0.0.1", number), baudrate=PACE):
+        running = polled(own, seen)
+        poller = await running.__aenter__()
+        scan = asyncio.create_task(poller.scan("both"))
+        await asyncio.wait_for(cut.wait(), PATIENCE)
+    outcome = await soon(scan)
+    await running.__aexit__(None, None, None)
+    assert outcome.error is not None
+    assert [one.address for one in found(outcome)] == ["00000001EE4D0104", "00000002EE4D0104"]
+    assert {event.info.address for event in seen.of(MeterChanged)} == {"9", *(one.address for one in found(outcome))}
     assert "Traceback" not in caplog.text
 
 

@@ -339,7 +339,7 @@ async def test_a_preamble_rouses_an_interface_that_sleeps() -> None:
 
 async def test_a_slow_meter_gets_its_own_window(tmp_path: Path) -> None:
     slow, slower = strict(Truth(7)), meter(6)
-    slow.delay = slower.delay = 0.35
+    slow.delay = slower.delay = 0.8  # later than three requests take
     meters = [by(5, timeout="5s"), {"name": "m6", "address": 6}]
     async with house(Wiretap(slow, slower), tmp_path, *meters, window=0.01) as (poller, _):
         assert (await asked(poller, "m5")).error is None
@@ -400,6 +400,28 @@ async def test_each_meter_is_asked_at_its_own_rate(tmp_path: Path) -> None:
     assert wire.rates == [38400] * 2 + [300] * 2 + [2400] * 2 + [38400] + [300]
 
 
+async def test_meters_that_are_due_together_are_read_rate_by_rate(tmp_path: Path) -> None:
+    """At the start, and when somebody wants all of them: once to the other rate and once back."""
+    wire = Switched(*(meter(number) for number in range(1, 7)))
+    slow = [{**one, "baudrate": 300} for one in named(1, 3, 5)]
+    listed = [one for pair in zip(slow, named(2, 4, 6), strict=True) for one in pair]
+    for simulated in wire.meters:
+        simulated.rate = 300 if simulated.primary in (1, 3, 5) else 38400
+    seen = Seen()
+    async with opened(wire, link=tmp_path / "port", baudrate=0) as served:
+        assert served.device is not None
+        wire.device = served.device
+        bus = Bus(Port(served.device, 38400), SNAPPY)
+        async with polled(settings(served.device, *listed, interval="1d"), seen, bus) as poller:
+            await seen.until(lambda: len(seen.of(ReadingTaken)) == 6)
+            at_start, wire.rates = wire.rates, []
+            assert len((await asyncio.wait_for(poller.read_all(), PATIENCE)).readings) == 6
+            by_request = wire.rates
+    assert [before != after for before, after in pairwise(at_start)].count(True) == 1
+    assert [before != after for before, after in pairwise(by_request)].count(True) == 1
+    assert at_start[-1] == by_request[0]  # the rate that the port has is the first
+
+
 async def test_a_rate_that_the_port_cannot_have_is_the_meters_trouble_alone(caplog: pytest.LogCaptureFixture) -> None:
     """A transparent converter keeps its rate. The others are read on, and nothing spins."""
     seen, wire = Seen(), Wiretap(strict(Truth(7)), meter(6))
@@ -453,8 +475,8 @@ async def test_who_reads_a_battery_too_often_is_told_once(tmp_path: Path, caplog
         await seen.until(lambda: len(seen.readings("m5")) == 2)
         assert (await asked(poller, "m5")).error is None
     (advice,) = [message for message in caplog.messages if "kinder" in message]
-    assert advice.startswith("m5: read every 1s, but on battery it refuses quicker read-outs (manual F96 Plus, p. 17)")
-    assert "an interval of 180s or more" in advice
+    assert advice.startswith("m5: asked every 1s, but on battery it refuses quicker read-outs (manual F96 Plus, p. 17)")
+    assert advice.endswith("; 180s or more is kinder to it")
 
 
 @pytest.mark.parametrize("interval", ["manual", "180s", "1h"])
@@ -463,6 +485,68 @@ def test_who_leaves_it_its_rest_is_told_nothing(caplog: pytest.LogCaptureFixture
     known = a_meter(interval=interval)
     known.recognise(Identity("00000005", "ELS", 1, 4, "heat", "0000000593150104"))
     assert not caplog.messages
+
+
+SENSOSTAR = Identity("00000005", "EFE", 1, 4, "heat", "00000005C5140104")
+
+
+@pytest.mark.parametrize(
+    ("identity", "options", "words"),
+    [
+        (SENSOSTAR, {"interval": "10m"}, "asked every 600s, but read-outs a day fall with the meters on the bus"),
+        (SENSOSTAR, {"interval": "15m"}, None),
+        (SENSOSTAR, {"interval": "1h", "alarms": "1m"}, "asked every 60s, but read-outs a day fall"),
+        (SENSOSTAR, {"interval": "1m", "power": "mains"}, None),
+        (HEAT_OF_SON, {"interval": "14m"}, "asked every 840s, but such meters live on a battery as a rule"),
+        (HEAT_OF_SON, {"interval": "15m"}, None),
+        (HEAT_OF_SON, {"interval": "manual"}, None),
+        (HEAT_OF_SON, {"interval": "manual", "alarms": "1m"}, "asked every 60s, but such meters live on a battery"),
+        (HEAT_OF_SON, {"interval": "14m", "power": "mains"}, None),
+        (Identity("1", "SON", 1, 2, "electricity", "00000001EE4D0102"), {"interval": "10s"}, None),
+        (
+            Identity("1", "SON", 1, 2, "electricity", "00000001EE4D0102"),
+            {"interval": "10s", "power": "battery"},
+            "asked every 10s, but a battery pays for each answer; 900s or more is kinder to it",
+        ),
+        (Identity("1", "SEN", 1, 4, "heat", "00000001AE4C0104"), {"interval": "180s"}, None),  # its maker says 120 s
+    ],
+)
+def test_who_may_harm_a_battery_is_told_once(
+    caplog: pytest.LogCaptureFixture, identity: Identity, options: dict[str, object], words: str | None
+) -> None:
+    caplog.set_level(logging.INFO, "mbusd")
+    known = a_meter(**options)
+    for _ in range(3):
+        known.recognise(identity)
+    assert len(caplog.messages) == (words is not None)
+    assert words is None or words in caplog.messages[0]
+    assert all(record.levelno == logging.INFO for record in caplog.records)
+
+
+@pytest.mark.parametrize(
+    ("address", "recipe"),
+    [
+        ("000000052D2C0104", Recipe(manner=Manner(shortest_window=1.0))),
+        ("000000052D2CFF04", Recipe(manner=Manner(shortest_window=1.0))),
+        ("000000052D2C01FF", Recipe()),  # a heat meter? nobody says so
+        ("0000000542040102", Recipe(nke="always")),
+        ("00000005", Recipe()),
+        ("00000005FFFF0104", Recipe()),
+        (5, Recipe()),
+    ],
+)
+def test_an_address_that_says_what_the_meter_is_tells_how_to_ask_it_the_first_time(
+    address: object, recipe: Recipe
+) -> None:
+    assert a_meter(address=address).recipe == recipe
+
+
+async def test_a_slow_meter_is_found_where_its_address_says_that_it_is_slow(tmp_path: Path) -> None:
+    kamstrup = strict(Truth(7), manufacturer="KAM")
+    kamstrup.delay = 0.5
+    async with house(Wiretap(kamstrup), tmp_path, by("000000052D2C0104"), window=0.01) as (poller, _):
+        assert (await asked(poller, "m5")).error is None
+        assert poller.statistics().retries == 0
 
 
 def a_meter(**of_meter: object) -> Meter:
@@ -476,7 +560,7 @@ def test_the_recipe_of_the_configuration() -> None:
         nke="never",
         before=["50", "50 10"],
         plain=False,
-        pages=["B1", "51 08"],
+        pages=["B1", "51 08 06"],
         timeout="2s",
         pause="0.3s",
         baudrate=300,
@@ -486,7 +570,7 @@ def test_the_recipe_of_the_configuration() -> None:
         nke="never",
         before=(Step(0x50), Step(0x50, b"\x10")),
         is_plain=False,
-        pages=(Step(0xB1), Step(0x51, b"\x08")),
+        pages=(Step(0xB1), Step(0x51, b"\x08\x06")),
         manner=Manner(2.0, 0.3, Wake(100, 0.2), 300),
     )
     assert a_meter().recipe == Recipe()
@@ -510,6 +594,13 @@ def test_names() -> None:
     nameless.recognise(HEAT_OF_SON)
     assert (nameless.name, nameless.label) == (HEAT_OF_SON.address, HEAT_OF_SON.address)
     assert a_meter(name="heat").name == "heat"
+
+
+def test_a_meter_that_does_not_say_who_it_is_goes_by_its_place() -> None:
+    """Short headers: each of them would have the name of nobody."""
+    nameless = a_meter()
+    nameless.recognise(Identity("", "", None, None, "unknown", "F" * 16))
+    assert nameless.name == "cellar-5"
 
 
 SON_5, SON_6 = SecondaryAddress("00000005EE4D0104"), SecondaryAddress("00000006EE4D0104")

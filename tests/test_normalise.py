@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mbusd.mbus.alarms import AlarmAnswer
 from mbusd.mbus.frames import LongFrame, encode
+from mbusd.mbus.master import LinkState
 from mbusd.mbus.records import Record
 from mbusd.mbus.telegram import Header, Telegram, decode
-from mbusd.model import Identity, Measurement, Reading
-from mbusd.normalise import identity_of, keys, reading
+from mbusd.model import Alarm, Identity, Measurement, Reading
+from mbusd.normalise import alarm_of, identity_of, keys, reading
 from tests.telegram_samples import long_header, telegram
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -242,3 +244,42 @@ def test_the_moment_of_the_reading_is_utc() -> None:
 def test_a_telegram_without_header_has_no_status() -> None:
     headerless: Telegram = decode(LongFrame(0x08, 5, 0x78, b""))
     assert reading("m", [headerless], NOON).status == ()
+
+
+# ------------------------------------------------------------------------------------------------ alarms
+
+
+def alarm(said: Telegram | None, name: str = "heat_pump", identity: Identity | None = None) -> Alarm:
+    return alarm_of(name, AlarmAnswer(said, LinkState()), NOON.astimezone(BERLIN), BERLIN, identity)
+
+
+def test_nothing_to_say_is_no_alarm() -> None:
+    taken = alarm(None)
+    assert taken == Alarm("heat_pump", NOON)
+    assert (taken.is_raised, taken.bits) == (False, ())
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "bits"), [("04", 4, (2,)), ("81", 0x81, (0, 7)), ("00", 0, ()), ("0080", 0x8000, (15,))]
+)
+def test_the_alarm_byte(data: str, code: int, bits: tuple[int, ...]) -> None:
+    sent = LongFrame(0x08, 1, 0x71, bytes.fromhex(data))
+    taken = alarm(decode(sent))
+    assert (taken.code, taken.bits, taken.is_raised) == (code, bits, code != 0)
+    assert (taken.measurements, taken.telegram) == ((), encode(sent))
+
+
+def test_class_1_data_are_measurements_with_the_keys_and_zones_of_a_reading() -> None:
+    taken = alarm(telegram("01FD17 02 046D 05AE3E33"))
+    assert (taken.code, taken.is_raised) == (0, True)
+    assert [(item.key, item.value) for item in taken.measurements] == [
+        ("error_flags", "02"),
+        ("datetime", datetime(2025, 3, 30, 14, 5, tzinfo=BERLIN)),
+    ]
+
+
+def test_a_meter_without_a_name_goes_by_its_address() -> None:
+    known = Identity("87654321", "KAM", 8, 4, "heat", "876543212D2C0804")
+    assert alarm(None, "", known).meter == "876543212D2C0804"
+    assert alarm(telegram("01FD17 02"), "", known).meter == "123456782D2C0804"
+    assert alarm(None, "").meter == ""

@@ -20,6 +20,8 @@ from mbusd.mbus.link import Conversation
 from mbusd.meter_file import meter_from
 from mbusd.model import (
     BusChanged,
+    BusTroubled,
+    ChangeMeter,
     Event,
     MeterChanged,
     MeterInfo,
@@ -36,7 +38,7 @@ from mbusd.transport import Port
 from mbusd.virtual_bus import opened
 from tests.wires import PATIENCE, converter
 
-E = TypeVar("E", ReadingTaken, MeterChanged, BusChanged, StatisticsTaken, ScanChanged)
+E = TypeVar("E", ReadingTaken, MeterChanged, BusChanged, StatisticsTaken, ScanChanged, BusTroubled)
 T = TypeVar("T")
 
 
@@ -87,6 +89,10 @@ class Seen:
 
     def infos(self, name: str) -> list[MeterInfo]:
         return [event.info for event in self.of(MeterChanged) if event.info.name == name]
+
+    def look_again(self, *_: object) -> None:
+        """Something has happened that is no event: whoever waits may look."""
+        self._news.set()
 
     async def until(self, condition: Callable[[], object]) -> None:
         async with asyncio.timeout(PATIENCE):
@@ -326,9 +332,8 @@ async def test_offline_after_three_failures_and_back_with_the_first_reading(
         ("", 4, False),
         ("back", 0, True),
     ]
-    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
-        "m5: read-out failed, 3 in a row: no answer"
-    ]
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert warning.startswith("m5: read-out failed, 3 in a row: no answer. Check that the address is right, the meter")
     assert "m5: answers again" in caplog.messages
 
 
@@ -489,6 +494,93 @@ async def test_a_read_out_that_the_port_leaves_alone_is_told_at_once_and_does_no
             assert bus.runs <= 4
     assert outcome.error == f"{gateway.port.name}: the connection was closed"
     assert "away" in caplog.text
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_a_bus_on_which_nobody_answers_any_more_has_one_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    simulated = [meter(number) for number in (5, 6, 7)]
+    async with house(Wiretap(*simulated), tmp_path, *named(5, 6, 7), window=0.02) as (poller, seen):
+        assert not (await poller.read_all()).failed
+        for one in simulated:
+            one.behaviour.deaf = True
+        for _ in range(4):
+            assert len((await poller.read_all()).failed) == 3
+        (trouble,) = seen.of(BusTroubled)
+        for one in simulated:
+            one.behaviour.deaf = False
+        assert not (await poller.read_all()).failed
+    assert (trouble.bus, trouble.code) == ("cellar", "bus_silent")
+    assert "none of 3 addresses answers" in trouble.what
+    assert "Check that the converter feeds the bus" in trouble.todo
+    assert seen.of(BusTroubled)[1:] == [BusTroubled("cellar", None)]
+    assert [event.change for event in seen.of(MeterChanged) if event.change] == ["found"] * 3 + ["silent"] * 3 + [
+        "back"
+    ] * 3
+    assert warnings(caplog) == [f"bus cellar: {trouble.what}. {trouble.todo}."]
+
+
+async def test_on_a_bus_where_answers_are_lost_now_and_then_nobody_cries_wolf(tmp_path: Path) -> None:
+    """Every read-out of every second meter fails once in a while; the log stays quiet."""
+    simulated = [meter(number) for number in (5, 6, 7)]
+    async with house(Wiretap(*simulated), tmp_path, *named(5, 6, 7), window=0.02) as (poller, seen):
+        for kind in (Fault.DROP, Fault.GARBLE, Fault.CUT, Fault.NOISE_BEFORE):
+            for one in simulated:
+                one.faults.extend([kind] * 5)
+                await poller.read_all()
+                one.faults.clear()
+            assert not (await poller.read_all()).failed
+    assert not seen.of(BusTroubled)
+
+
+async def test_two_meters_at_one_address_are_named_while_others_answer(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    both = [meter(5, identification=number) for number in ("12345678", "98765432")]
+    async with house(Wiretap(*both, meter(6)), tmp_path, *named(5, 6), window=0.02) as (poller, seen):
+        for _ in range(4):
+            assert list((await poller.read_all()).failed) == ["m5"]
+        (trouble,) = seen.of(BusTroubled)
+    assert trouble.code == "several_meters"
+    assert "address 5" in trouble.what
+    assert warnings(caplog) == [f"bus cellar: {trouble.what}. {trouble.todo}."]
+
+
+async def test_a_port_that_another_program_has_open_is_told_with_what_to_do(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen, wire = Seen(), Wiretap(meter(5))
+    async with opened(wire, link=tmp_path / "port", baudrate=0) as served:
+        assert served.device is not None
+        first = Bus(Port(served.device, 38400))
+        await first.open()
+        async with polled(settings(served.device, *named(5)), seen):
+            pass
+        first.close()
+        await asyncio.sleep(0)
+    (away,) = seen.of(BusChanged)
+    assert not away.up
+    assert "another program has this port open" in away.why
+    assert "End that program (fuser -v PORT names it)" in away.why
+    assert warnings(caplog) == [f"bus cellar: away: {away.why}"]
+
+
+async def test_whoever_asks_after_the_end_is_answered_too() -> None:
+    async with converter() as dumb:
+        seen = Seen()
+        async with polled(settings(dumb.port.name, *named(5)), seen, Bus(dumb.port, window=3600)) as poller:
+            pass
+        assert (await asked(poller, "m5")).error == "mbusd stops"
+        assert (await poller.read_all()).failed == {"m5": "mbusd stops"}
+
+
+async def test_a_write_to_a_meter_that_nobody_knows_is_refused(tmp_path: Path) -> None:
+    async with house(Wiretap(), tmp_path, *named(5)) as (poller, _):
+        assert (await poller.change(ChangeMeter("m6", "reset"))).error == "there is no meter m6 on cellar"
 
 
 async def test_statistics_are_told_from_the_start(tmp_path: Path) -> None:

@@ -8,16 +8,18 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from mbusd import config
 from mbusd.commands import scan
+from mbusd.mbus.address import SecondaryAddress
 from mbusd.mbus.search import ANY
 from mbusd.simulated_meters import household
-from mbusd.simulator import Moment, SimulatedBus, SimulatedMeter
+from mbusd.simulator import Moment, SimulatedBus, SimulatedMeter, identity
 from mbusd.virtual_bus import opened
-from tests.mbus.searching import sending
+from tests.mbus.searching import meter, sending
 
 BEGAN = datetime(2026, 11, 20, 12, 0)  # noqa: DTZ001 - meters' clocks know no zone
 QUICK = 0.02  # seconds: the window of a bus whose bytes take no time
@@ -113,6 +115,7 @@ async def test_ctrl_c_keeps_what_was_found(tmp_path: Path, capsys: pytest.Captur
         assert await scan.run(question(port), as_yaml=True) == 130
     printed = capsys.readouterr()
     assert "cut short" in printed.err
+    assert "# the scan is not complete" in printed.out
     (bus,) = config.parse(printed.out, "scan", {}).buses
     before = {one.secondary.digits for one in meters if one.primary is not None and one.primary < 12}
     assert before <= {str(one.address) for one in bus.meters} < {one.secondary.digits for one in meters}
@@ -135,3 +138,42 @@ async def test_a_port_that_is_lost_keeps_what_was_found(capsys: pytest.CaptureFi
     printed = capsys.readouterr()
     assert "primary address 3 " in printed.out
     assert "not complete" in printed.err
+
+
+def twins() -> list[SimulatedMeter]:
+    """Two meters that share both addresses; only their fabrication numbers differ."""
+    chance = Random(3)  # noqa: S311 - simulates, keeps no secret
+    address = identity("12345678", "KAM", 9, 4)
+    return [meter(address, chance, primary=1, fabrication=number) for number in ("00000017", "00000027")]
+
+
+async def test_meters_that_no_address_tells_apart_are_no_part_of_the_configuration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with bus_of([*twins(), *household(BEGAN)[:1]], tmp_path) as port:
+        assert await scan.run(question(port, mask=ANY), as_yaml=True) == 0
+    printed = capsys.readouterr().out
+    (bus,) = config.parse(printed, "scan", {}).buses
+    assert [str(one.address) for one in bus.meters] == [household(BEGAN)[0].secondary.digits]
+    for number in ("00000017", "00000027"):
+        (line,) = [one for one in printed.splitlines() if f"this one has fabrication number {number}" in one]
+        assert line.strip().startswith("#")
+        assert "cannot be read until it has an address of its own" in line
+
+
+async def test_both_of_them_are_in_the_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async with bus_of(twins(), tmp_path) as port:
+        assert await scan.run(question(port, mask=ANY), as_json=True) == 0
+    meters = json.loads(capsys.readouterr().out)["meters"]
+    assert [one["fabrication"] for one in meters] == ["00000017", "00000027"]
+    assert [one["address"] for one in meters] == [None, None]
+    assert all("another meter has the same secondary address" in one["remark"] for one in meters)
+
+
+async def test_a_mask_that_nobody_answers_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async with bus_of(household(BEGAN), tmp_path) as port:
+        asked = question(port, mask=SecondaryAddress("9FFFFFFFFFFFFFFF"))
+        assert await scan.run(asked) == 1
+        assert "nobody answers to 9FFFFFFF." in capsys.readouterr().err
+        assert await scan.run(asked, as_json=True) == 1
+        assert "nobody answers to 9FFFFFFF." in json.loads(capsys.readouterr().out)["diagnosis"]

@@ -8,10 +8,11 @@ from typing import TypeVar
 import pytest
 
 from mbusd.mbus.address import SecondaryAddress
+from mbusd.mbus.frames import Frame
 from mbusd.mbus.link import Conversation
 from mbusd.mbus.search import ANY
 from mbusd.scanner import Finding, Plan, Progress, Scanner, Survey
-from mbusd.simulator import SimulatedBus, SimulatedMeter, identity
+from mbusd.simulator import Answer, Moment, SimulatedBus, SimulatedMeter, identity
 from tests.mbus.driving import talk
 from tests.mbus.searching import KINDS, Unselectable, Wire, meter, sending
 
@@ -21,8 +22,9 @@ T = TypeVar("T")
 class OnWire:
     """Runs conversations on a simulated wire; gives way to others before each, as a bus does."""
 
-    def __init__(self, meters: Sequence[SimulatedMeter]) -> None:
-        self.wire = Wire(SimulatedBus(list(meters)))
+    def __init__(self, meters: Sequence[SimulatedMeter], lost: float = 0.0, seed: int = 0) -> None:
+        chance = Random(seed)  # noqa: S311 - simulates, keeps no secret
+        self.wire = Wire(SimulatedBus(list(meters)), lost=lost, chance=chance)
         self.conversations = 0
 
     async def __call__(self, conversation: Conversation[T]) -> T:
@@ -164,3 +166,61 @@ async def test_a_meter_that_refuses_its_data_is_listed_by_its_address() -> None:
     refusing = Refusing(identity("12345678", "KAM", 9, 4), lambda _: [b""], primary=4)
     survey = await scanned([refusing], Plan())
     assert [one.safest for one in survey.findings] == [4]
+
+
+def twins(fabrications: Sequence[str | None], primaries: Sequence[int | None]) -> list[SimulatedMeter]:
+    """Meters that share all eight bytes of their secondary address, and one that does not."""
+    chance = Random(3)  # noqa: S311
+    address = identity("12345678", "KAM", 9, 4)
+    alike = [
+        meter(address, chance, primary=primary, fabrication=number)
+        for number, primary in zip(fabrications, primaries, strict=True)
+    ]
+    return [*alike, meter(identity("87654321", "KAM", 9, 4), chance, primary=7)]
+
+
+@pytest.mark.parametrize("primary", [True, False])
+async def test_meters_that_only_their_fabrication_numbers_tell_apart_are_all_listed(primary: bool) -> None:  # noqa: FBT001
+    survey = await scanned(twins(("00000017", "00000027"), (1, 1)), Plan(primary=primary, mask=ANY))
+    alike = [one for one in survey.findings if one.fabrication is not None]
+    assert [one.fabrication for one in alike] == ["00000017", "00000027"]
+    assert [one.safest for one in alike] == [None, None]
+    assert survey.crowded == [1]
+    assert len(survey.findings) == 3
+
+
+@pytest.mark.parametrize("numbers", [("00000017", "00000027"), (None, None)])
+async def test_meters_with_one_secondary_address_are_read_by_their_primary_ones(numbers: Sequence[str | None]) -> None:
+    for plan in (Plan(mask=ANY), Plan()):
+        survey = await scanned(twins(numbers, (1, 2)), plan)
+        assert {one.safest for one in survey.findings} == {1, 2, SecondaryAddress("876543212D2C0904")}
+
+
+async def test_nobody_is_missed_where_answers_get_lost_once_that_is_noticed() -> None:
+    """One answer in twenty: whoever was silent is called again, as often as the standard lets."""
+    unnoticed = 0
+    for seed in range(6):
+        chance = Random(seed)  # noqa: S311
+        meters = [meter(identity(f"{chance.randrange(10**8):08}", *KINDS[0]), chance) for _ in range(30)]
+        on_wire = OnWire(meters, lost=0.05, seed=seed)
+        survey = await Scanner(on_wire, Plan(primary=False, mask=ANY)).scan()
+        assert set(everybody(survey)) <= {one.secondary.digits for one in meters}
+        unnoticed += len(survey.findings) < len(meters)
+    assert unnoticed == 0
+
+
+async def test_a_converter_that_talks_whatever_is_asked_ends_the_scan() -> None:
+    class Talking(SimulatedMeter):
+        __slots__ = ()
+
+        def answer(self, request: Frame, moment: Moment) -> Answer | None:
+            del request, moment
+            return Answer(b"login: ", 0.02)
+
+    talking = Talking(identity("12345678", "KAM", 9, 4), lambda _: [b""])
+    survey = await scanned([talking], Plan(mask=ANY))
+    assert survey.is_complete
+    assert survey.findings == []
+    assert survey.probes < 100
+    assert any("something unreadable answers" in one for one in survey.problems)
+    assert survey.crowded == []

@@ -360,6 +360,7 @@ MAY_CHANGE_A_METER = {
     "a new address": NEW_ADDRESS,
     "the same to all": LongFrame(0x53, 255, 0x51, bytes.fromhex("01 7A 07")),
     "the same without FCV": LongFrame(0x43, HEAT_PUMP, 0x51, bytes.fromhex("01 7A 07")),
+    "another telegram for every master": LongFrame(0x53, HEAT_PUMP, 0x50, b"\x10"),
     "a new rate": LongFrame(0x53, HEAT_PUMP, 0xBD),
     "a selection to one address": LongFrame(0x53, HEAT_PUMP, 0x52, bytes(8)),
     "a function of wireless M-Bus": LongFrame(0x44, HEAT_PUMP, 0x50),
@@ -376,7 +377,7 @@ async def test_what_may_change_a_meter_is_dropped(frame: LongFrame, caplog: pyte
         await client.hears_the_end()
         assert home.used == []
         assert (
-            f"it may change meters (C {frame.control:02X}, CI {frame.ci:02X}), and allow_writes is off" in caplog.text
+            f"it may change meters (C {frame.control:02X}, CI {frame.ci:02X}), and serve_writes is off" in caplog.text
         )
 
 

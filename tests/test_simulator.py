@@ -1,24 +1,28 @@
 """The slave's rules of EN 13757-2 and -3 on simulated meters, on bytes; no decoder takes part."""
 
+import re
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+import yaml
 
 from mbusd.mbus.errors import DecodeError
 from mbusd.mbus.frames import LongFrame, ShortFrame, encode, parse
-from mbusd.meter_file import meter_from, meters_from
+from mbusd.meter_file import METER_KEYS, meter_from, meters_from
+from mbusd.simulated_behaviour import RATES
 from mbusd.simulated_meters import household
 from mbusd.simulated_values import HOUR, Profile, encode_value
-from mbusd.simulator import Fault, Moment, SimulatedBus, SimulatedMeter
+from mbusd.simulator import Behaviour, Fault, Moment, SimulatedBus, SimulatedMeter
 from mbusd.superposition import superpose
 
 E5 = b"\xe5"
 BEGAN = datetime(2025, 3, 30, 12, 0, tzinfo=UTC)
 
-NKE, UD2_5B, UD2_7B, UD2_4B, UD1 = 0x40, 0x5B, 0x7B, 0x4B, 0x5A
+NKE, UD2_5B, UD2_7B, UD2_4B, UD1 = 0x40, 0x5B, 0x7B, 0x4B, 0x4A
 SELECTED, TEST, BROADCAST = 0xFD, 0xFE, 0xFF
 EXACT = "78 56 34 12 2D 2C 08 04"
 
@@ -417,6 +421,177 @@ def test_a_late_answer_has_a_longer_delay() -> None:
     assert [round(answer.delay, 3) for answer in delays if answer] == [0.43, 0.03]
 
 
+# ---------------------------------------------------------------------------------------------- alarms
+
+UD1_5A, UD1_7A = 0x5A, 0x7A
+
+
+def alarmed(**more: object) -> tuple[SimulatedMeter, SimulatedBus]:
+    one = meter(alarm=4, **more)
+    return one, SimulatedBus([one])
+
+
+def test_an_alarm_byte_is_sent_as_class_1_data() -> None:
+    one, bus = alarmed()
+    assert bus.answer(short(UD1_7A)) == bytes.fromhex("68 04 04 68 08 05 71 04 82 16")
+    assert SimulatedBus([meter(address=1, alarm=4)]).answer(short(UD1_5A, 1)) == bytes.fromhex(
+        "68 04 04 68 08 01 71 04 7E 16"
+    )
+    one.alarm = 0
+    assert bus.answer(short(UD1_5A)) == bytes.fromhex("68 04 04 68 08 05 71 00 7E 16")
+    one.alarm = None
+    assert bus.answer(short(UD1_7A)) == E5
+    assert bus.answer(short(UD1_5A, BROADCAST)) is None
+
+
+def test_an_alarm_is_announced_by_the_acd_bit_of_the_telegrams() -> None:
+    one, bus = alarmed()
+    answers = [bus.answer(short(UD2_7B))]
+    one.alarm = None
+    answers.append(bus.answer(short(UD2_5B)))
+    assert [answer[4] for answer in answers if answer] == [0x28, 0x08]
+
+
+def test_class_1_data_can_be_a_telegram() -> None:
+    one = meter(class_1=["01 FD 17 04"], alarm=7)
+    answer = SimulatedBus([one]).answer(short(UD1_7A))
+    assert answer is not None
+    assert answer[6] == 0x72
+    assert answer[19:-2] == bytes.fromhex("01 FD 17 04")
+
+
+@pytest.mark.parametrize(
+    ("memory", "requests", "answers"),
+    [  # IEC 60870-5-2: one FCB for everything on a link …
+        ("shared", "7B 5A 7B 5A 7B", "0+ A5 1+ A7 2"),
+        ("shared", "7B 5A 5B", "0+ A5 0+"),  # a repetition
+        ("shared", "7A 7A 5A 5A", "A4 A4 A6 A6"),
+        ("shared", "7A 7B", "A4 0+"),  # nothing was sent that could be repeated
+        # … or one more for class 1
+        ("separate", "7B 5A 5B 7A 7B", "0+ A5 1+ A7 2"),
+        ("separate", "7B 5A 7B", "0+ A5 0+"),
+        ("separate", "7A 7B 7A 5A", "A4 0+ A4 A7"),
+    ],
+)
+def test_fcb_rules_of_class_1(memory: str, requests: str, answers: str) -> None:
+    """The alarm is 4 at first and one more after each request."""
+    one = meter(3, alarm_fcb=memory)
+    bus = SimulatedBus([one])
+    heard = []
+    for number, word in enumerate(requests.split()):
+        one.alarm = 4 + number
+        answer = bus.answer(short(int(word, 16)))
+        assert answer is not None
+        heard.append(f"A{answer[7]}" if answer[6] == 0x71 else page(answer))
+    assert heard == answers.split()
+
+
+def test_a_selection_and_a_reset_make_the_next_request_for_alarms_a_new_one() -> None:
+    one, bus = alarmed()
+    for forget in (short(NKE), select(EXACT)):
+        address = SELECTED if forget[0] == 0x68 else 5
+        bus.answer(select(EXACT))
+        bus.answer(short(UD1_7A, address))
+        one.alarm = (one.alarm or 0) + 1
+        bus.answer(forget)
+        answer = bus.answer(short(UD1_7A, address))
+        assert answer is not None
+        assert answer[7] == one.alarm
+
+
+# ---------------------------------------------------------------------------------------------- makers' own ways
+
+
+def test_a_makers_ci_is_answered_with_data_at_once_and_a_repetition_with_the_same() -> None:
+    one = meter(maker_pages={"B1": {"records": [{"code": "01 13", "value": 7, "per_hour": 3600}]}})
+    bus = SimulatedBus([one])
+    asked = [(0x73, 0.0), (0x73, 1.0), (0x53, 2.0)]
+    answers = [bus.answer(send("", ci=0xB1, control=control), at) for control, at in asked]
+    assert [page(answer) for answer in answers] == ["7", "7", "9"]
+    assert bus.answer(send("", ci=0xB2)) is None
+
+
+@pytest.mark.parametrize(
+    ("renewal", "shown"), [("read-out", "0 0 2 2"), ("repetition", "0 1 2 2"), ("reset", "0 0 0 3")]
+)
+def test_what_brings_new_values(renewal: str, shown: str) -> None:
+    one = meter(telegrams=None, records=[{"code": "01 13", "value": 0, "per_hour": 3600}], renewal=renewal)
+    bus = SimulatedBus([one])
+    heard = [page(bus.answer(short(control), at)) for at, control in enumerate((UD2_7B, UD2_7B, UD2_5B))]
+    if renewal == "reset":
+        assert bus.answer(send("", ci=0x50), 3.0) == E5
+        heard.append(page(bus.answer(short(UD2_5B), 3.0)))
+    else:
+        heard.append(page(bus.answer(short(UD2_5B), 2.0)))
+    assert heard == shown.split()
+
+
+def test_a_meter_that_stays_at_its_last_telegram_until_the_reset() -> None:
+    bus = SimulatedBus([meter(2, goes_round=False)])
+    assert [page(bus.answer(short(c))) for c in (UD2_7B, UD2_5B, UD2_7B, UD2_5B, NKE, UD2_7B)] == [
+        "0+", "1", "1", "1", "E5", "0+",
+    ]  # fmt: skip
+
+
+def test_a_meter_that_rests_after_its_answers_hears_nothing_meanwhile() -> None:
+    one = meter(rests_for=0.3)
+    bus = SimulatedBus([one], bit=1 / 2400)
+    length = 11 * 5 / 2400  # seconds of a short frame
+    ends = 10.0 + (11 + 11) / 2400 + 0.02  # of the E5
+    assert bus.answer(short(NKE), 10.0) == E5
+    assert bus.answer(short(NKE), ends + 0.29 + length) is None
+    assert bus.answer(short(NKE), ends + 0.31 + length) == E5
+    unpaced = SimulatedBus([meter(rests_for=0.3)])
+    assert [unpaced.answer(short(NKE), at) for at in (1.0, 1.29, 1.3)] == [E5, None, E5]
+
+
+def test_the_first_answer_after_a_sleep_is_slow() -> None:
+    one = meter(sleeps_after=60, starts_slowly=0.7, delay=0.1)
+    delays = [one.answer(ShortFrame(NKE, 5), Moment(at, BEGAN)) for at in (1000, 1001, 1002, 2000, 2001)]
+    assert [answer and round(answer.delay, 3) for answer in delays] == [None, 0.8, 0.1, None, 0.8]
+
+
+@pytest.mark.parametrize(
+    ("refusal", "answer"),
+    [
+        ("error", "68 04 04 68 08 05 70 09 86 16"),
+        ("status", "68 0F 0F 68 08 05 72 78 56 34 12 2D 2C 08 04 03 01 00 00 FC 16"),
+        ("acknowledgement", "E5"),
+        ("silence", ""),
+    ],
+)
+def test_read_out_too_soon_it_refuses(refusal: str, answer: str) -> None:
+    bus = SimulatedBus([meter(2, least_pause=180, refusal=refusal)])
+    assert [page(bus.answer(short(c), 10.0)) for c in (UD2_7B, UD2_5B)] == ["0+", "1"]
+    assert (bus.answer(short(UD2_7B), 189.0) or b"") == bytes.fromhex(answer)
+    assert page(bus.answer(short(UD2_7B), 190.0)) == "0+"
+
+
+def test_a_repeated_request_costs_no_read_out() -> None:
+    bus = SimulatedBus([meter(least_pause=180)])
+    assert [page(bus.answer(short(UD2_7B), at)) for at in (10.0, 11.0, 12.0)] == ["0", "0", "0"]
+
+
+def test_so_many_read_outs_a_day() -> None:
+    bus = SimulatedBus([meter(read_outs_a_day=2, refusal="silence")])
+    hours = (0, 1, 2, 23.9, 24, 24.5, 25.1, 26)
+    heard = []
+    for hour in hours:
+        bus.answer(short(NKE), hour * HOUR)
+        heard.append(page(bus.answer(short(UD2_7B), hour * HOUR)))
+    assert heard == ["0", "0", "", "", "0", "", "0", ""]
+
+
+def test_each_application_has_its_own_pause() -> None:
+    applications = {"50": {"records": ["01 13 09"], "least_pause": 300}}
+    bus = SimulatedBus([meter(least_pause=4140, applications=applications, refusal="silence")])
+    assert page(bus.answer(short(UD2_7B), 0.0)) == "0"
+    assert bus.answer(send("50", ci=0x50, control=0x53), 1.0) == E5
+    assert [page(bus.answer(short(c), at)) for c, at in ((UD2_7B, 1.0), (UD2_5B, 200.0), (UD2_5B, 301.0))] == [
+        "9", "", "9",
+    ]  # fmt: skip
+
+
 # ---------------------------------------------------------------------------------------------- the built-in set
 
 
@@ -577,6 +752,38 @@ def test_meters_from_a_file() -> None:
         ({"address": True}, r"meter\.address: a whole number"),
         ({"adress": 5}, r"meter\.adress: is unknown; allowed: address, "),
         ({"fcb": "toggle"}, r"meter\.fcb: 'toggle' is unknown; allowed: shared, separate, ignored"),
+        ({"alarm_fcb": "none"}, r"meter\.alarm_fcb: 'none' is unknown; allowed: shared, separate"),
+        ({"writes": "yes"}, r"meter\.writes: 'yes' is unknown; allowed: obeyed, ignored, silent"),
+        ({"renewal": "never"}, r"meter\.renewal: 'never' is unknown; allowed: read-out, repetition, reset"),
+        ({"refusal": "no"}, r"meter\.refusal: 'no' is unknown; allowed: error, status, acknowledgement, silence"),
+        ({"alarm": 256}, r"meter\.alarm: a whole number 0\.\.255 is wanted, not 256"),
+        ({"class_1": "04"}, r"meter\.class_1: a list is wanted"),
+        ({"class_1": ["00" * 240]}, r"meter.*0\.\.239 bytes"),
+        ({"rate": 1000}, r"meter\.rate: one of 300, 600, .* Bd is wanted, not 1000"),
+        ({"rates": [300]}, r"meter\.rate: is missing"),
+        ({"rate": 300, "rates": [2400]}, r"meter\.rates: the meter's own rate, 300 Bd, is missing"),
+        ({"rate": 300, "rates": [300, True]}, r"meter\.rates: one of .* not True"),
+        ({"stores_after": -1}, r"meter\.stores_after: seconds, 0 or more"),
+        ({"falls_back_after": "1m"}, r"meter\.falls_back_after: a number"),
+        ({"read_outs_a_day": 1.5}, r"meter\.read_outs_a_day: a whole number"),
+        ({"applications": []}, r"meter\.applications: a mapping is wanted"),
+        (
+            {"applications": {50: {"records": []}}},
+            r"meter\.applications: two hex digits in quotes, 01 to FF, .* not 50",
+        ),
+        ({"applications": {"00": {"records": []}}}, r"meter\.applications: two hex digits in quotes, 01 to FF"),
+        ({"applications": {"50": {}}}, r"meter\.applications\.50: either `records` or `telegrams`"),
+        (
+            {"applications": {"50": {"record": []}}},
+            r"meter\.applications\.50\.record: is unknown; allowed: least_pause",
+        ),
+        ({"applications": {"50": {"records": ["0"]}}}, r"meter\.applications\.50\.records\[0\]: '0' is no hex"),
+        ({"maker_pages": {"50": {"records": []}}}, r"meter\.maker_pages: two hex digits in quotes, A0 to B7"),
+        (
+            {"maker_pages": {"B1": {"telegrams": []}}},
+            r"meter\.maker_pages\.B1\.telegrams: is unknown; allowed: records",
+        ),
+        ({"maker_pages": {"B1": None}}, r"meter\.maker_pages\.B1: is missing; a mapping"),
         ({"faults": ["drip"]}, r"meter\.faults: 'drip' is unknown; allowed: none, drop"),
         ({"delay": -1}, r"meter\.delay: seconds, 0 or more"),
         ({"delay": float("inf")}, r"meter\.delay: a number"),
@@ -599,6 +806,44 @@ def test_meters_from_a_file() -> None:
 def test_a_bad_meter_file_says_where_and_what(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         meter(**change)
+
+
+def test_a_meter_file_can_say_how_the_meter_deviates() -> None:
+    said: dict[str, object] = {
+        "deaf": True,
+        "answers_nke": False,
+        "endless": True,
+        "goes_round": False,
+        "renewal": "reset",
+        "sleeps_after": 60,
+        "starts_slowly": 0.5,
+        "rests_for": 0.3,
+        "late_by": 0.4,
+        "fcb": "separate",
+        "alarm_fcb": "separate",
+        "writes": "ignored",
+        "stores_after": 5,
+        "falls_back_after": 30,
+        "read_outs_a_day": 45,
+        "refusal": "status",
+    }
+    behaviour = meter(**said).behaviour
+    assert {key: getattr(behaviour, key) for key in said} == said
+    assert {one.name for one in fields(Behaviour)} == {*said, "pauses"}
+    assert meter(least_pause=180).behaviour.pauses == {0: 180}
+    one = meter(rate=300, rates=[300, 2400], alarm=4)
+    assert (one.rate, one.rates, one.alarm) == (300, (300, 2400), 4)
+    assert (meter(rate=300).rates, meter().rate) == (RATES, None)
+
+
+def test_the_example_of_a_meter_file_shows_every_key_and_each_default_as_it_is() -> None:
+    text = (Path(__file__).parent.parent / "meters.example.yaml").read_text("utf-8")
+    for key in METER_KEYS:
+        assert re.search(rf"^ *(- |# )?{key}:", text, re.MULTILINE), key
+    heating, nasty = meters_from(yaml.safe_load(text))
+    assert set(heating.applications) == {0x50}
+    assert set(heating.maker_pages) == {0xB1}
+    assert nasty.behaviour == Behaviour()
 
 
 def test_a_file_without_meters_is_an_error() -> None:

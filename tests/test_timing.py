@@ -2,7 +2,7 @@
 
 import pytest
 
-from mbusd.timing import Timing
+from mbusd.timing import FORGIVEN_AFTER, PROOFS, USB_SECONDS, Arrival, Timing
 
 CAUTION = 0.1
 
@@ -28,20 +28,141 @@ def test_a_slow_meter_gets_the_window_that_the_owner_gives() -> None:
     assert Timing.of(2400, CAUTION, 5.0).window == 5.0
 
 
+def at(lag: float, *, allowed: float = 0.2, size: int = 1, span: float = 0.0, pause: float = 0.0) -> Arrival:
+    """A good answer behind a good one."""
+    return Arrival(lag, allowed, size, span, pause, after_good=True)
+
+
+TELEGRAM = at(0.035, size=50, span=0.22, pause=0.005)  # 50 bytes at the pace of 2400 Bd
+
+
 def test_an_answer_in_the_first_half_of_the_window_shows_that_the_way_is_quick() -> None:
-    assert Timing.of(2400, CAUTION).after_answer(0.035).slack < 0.01
+    assert Timing.of(2400, CAUTION).after(at(0.035)).slack < 0.01
 
 
 def test_an_answer_in_the_second_half_shows_nothing() -> None:
-    assert Timing.of(2400, CAUTION).after_answer(0.12).slack == CAUTION
+    assert Timing.of(2400, CAUTION).after(at(0.12)).slack == CAUTION
 
 
-def test_after_one_late_answer_all_caution_comes_back_and_stays() -> None:
-    timing = Timing.of(2400, CAUTION).after_answer(0.035).after_late_answer()
-    assert timing.slack == CAUTION
-    assert timing.after_answer(0.035).slack == CAUTION
+def test_after_a_late_answer_all_caution_comes_back_until_many_were_prompt() -> None:
+    timing = Timing.of(2400, CAUTION).after(at(0.035)).after_late_answer()
+    for _ in range(FORGIVEN_AFTER - 1):
+        timing = timing.after(at(0.035))
+        assert timing.slack == CAUTION
+    timing = timing.after(at(0.035))
+    assert timing.slack < 0.01
+    assert not timing.is_late
 
 
-def test_the_pause_inside_an_answer_keeps_all_caution() -> None:
+def test_a_way_that_is_late_again_and_again_is_trusted_ever_later() -> None:
+    timing = Timing.of(2400, CAUTION)
+    needed = []
+    for _ in range(4):
+        timing = timing.after_late_answer().after_late_answer()
+        answers = 0
+        while timing.is_late:
+            timing, answers = timing.after(at(0.035)), answers + 1
+        needed.append(answers)
+    assert needed == [FORGIVEN_AFTER * factor for factor in (1, 2, 4, 8)]
+
+
+def test_answers_in_the_second_half_of_the_window_forgive_nothing() -> None:
+    timing = Timing.of(2400, CAUTION).after_late_answer()
+    for _ in range(3 * FORGIVEN_AFTER):
+        timing = timing.after(at(0.12))
+    assert timing.is_late
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        Arrival(0.25, 0.2),
+        Arrival(0.035, 0.2, is_due=False, after_silence=True),  # another meter's
+        Arrival(-0.01, 0.2, after_silence=True),  # the E5 that the silent one owed
+        Arrival(-0.01, 0.2, is_frame=False, is_due=False, after_silence=True),
+    ],
+)
+def test_what_shows_that_the_way_is_slow(late: Arrival) -> None:
+    assert Timing.of(2400, CAUTION).after(at(0.035)).after(late).is_late
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Arrival(0.035, 0.2, is_due=False, after_good=True),  # two meters at one address, a meter that speaks oddly
+        Arrival(-0.01, 0.2, is_frame=False, is_due=False, after_good=True),  # noise
+        Arrival(0.035, 0.2, after_silence=True),
+    ],
+)
+def test_what_shows_nothing_of_the_kind(other: Arrival) -> None:
+    assert not Timing.of(2400, CAUTION).after(at(0.035)).after(other).is_late
+
+
+def test_a_wire_that_is_quicker_than_its_rate_is_not_late() -> None:
+    """Behind a transparent converter the rate may be any: answers come before the request could be over."""
+    soon = Arrival(-0.01, 0.2, after_silence=True)
+    timing = Timing.of(2400, CAUTION).after(soon)
+    assert timing.is_late
+    for _ in range(PROOFS):
+        timing = timing.after(at(-0.01))
+    assert timing.is_quicker
+    assert not timing.is_late
+    assert timing.after(soon).slack < 0.01
+    assert timing.after(Arrival(-0.01, 0.2, is_due=False, after_silence=True)).is_late
+
+
+def test_one_answer_too_soon_is_no_proof() -> None:
+    timing = Timing.of(2400, CAUTION).after(at(-0.01))
+    assert timing.after(Arrival(-0.01, 0.2, after_silence=True)).is_late
+
+
+# ------------------------------------------------------------------------------------------------ pauses
+
+
+def test_the_pause_inside_a_frame_keeps_all_caution() -> None:
     """Converters cut an answer anywhere, however quick they are."""
-    assert Timing.of(2400, CAUTION).after_answer(0.035).gap == Timing.of(2400, CAUTION).gap
+    timing = Timing.of(2400, CAUTION)
+    assert timing.after(TELEGRAM).gap == timing.gap
+
+
+def test_noise_is_given_up_as_soon_as_good_answers_show() -> None:
+    timing = Timing.of(2400, CAUTION)
+    assert timing.lull == timing.gap
+    assert timing.after(at(0.035)).lull == timing.gap  # a single E5 has no pauses
+    assert 2 * USB_SECONDS < timing.after(TELEGRAM).lull < 0.05
+    assert Timing.of(300, CAUTION).after(at(0.035, size=50, span=1.8, pause=0.04)).lull > 33 / 300
+
+
+def test_a_pause_that_was_seen_once_is_allowed_for_ever() -> None:
+    timing = Timing.of(2400, 0.4).after(at(0.035, size=50, span=0.6, pause=0.2)).after(TELEGRAM)
+    assert timing.lull > 0.4
+    assert timing.after_pause(0.6).gap > 1.2
+    assert timing.after_pause(3600).gap < 5
+
+
+# ------------------------------------------------------------------------------------------------ held answers
+
+
+def test_a_converter_that_collects_answers_is_given_the_time_of_the_longest() -> None:
+    """150 bytes at 2400 Bd: 0.69 s pass before their first one is handed on."""
+    timing = Timing.of(2400, 0.4)
+    assert timing.held(data=True) == 0
+    timing = timing.after(at(0.73, allowed=0.8, size=150))
+    assert timing.held(data=True) == timing.wire(261)
+    assert timing.held(data=False) == 0
+    assert timing.slack < 0.01  # it is quick, but for that
+    assert timing.after(at(0.035, size=150, span=0.68)).held(data=True) == 0
+
+
+def test_a_telegram_that_came_at_once_after_its_window_was_held() -> None:
+    timing = Timing.of(2400, 0.4)
+    assert timing.after_late_answer(Arrival(0, 0, size=150)).is_held
+    assert not timing.after_late_answer(Arrival(0, 0, size=150, span=0.68)).is_held
+    assert not timing.after_late_answer(Arrival(0, 0)).is_held
+
+
+def test_a_quicker_wire_is_not_taken_for_one_that_holds_answers() -> None:
+    timing = Timing.of(2400, 0.4)
+    for _ in range(PROOFS):
+        timing = timing.after(at(-0.01, size=150))
+    assert timing.after(at(-0.01, size=150)).held(data=True) == 0

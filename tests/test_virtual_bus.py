@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import termios
 import tty
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -218,6 +219,37 @@ def test_without_pacing_answers_come_at_once_but_late_ones_stay_late() -> None:
     assert data == E5
 
 
+def test_the_pace_follows_the_rate_that_the_master_sets_and_meters_hear_their_own_only() -> None:
+    one, slow = meter(rate=9600), meter(6, rate=300)
+    bus = SimulatedBus([one, slow])
+    wire = Wire(bus, 2400)
+    now = 0.0
+    for rate, address, answers in ((9600, 5, True), (9600, 6, False), (300, 6, True), (300, 5, False), (None, 5, True)):
+        now += 100
+        wire.tune(rate)
+        wire.send(encode(ShortFrame(0x40, address)), now)
+        arrivals = heard(wire, now + 60)
+        assert [data for _, data in arrivals] == [E5] * answers
+        bit = 1 / (rate or 2400)
+        if answers:
+            assert arrivals[0][0] == pytest.approx(now + 0.02 + (55 + 11 + 11) * bit)
+    assert bus.rate is None
+
+
+def test_without_pacing_the_rate_decides_who_hears_and_bytes_take_no_time() -> None:
+    wire = Wire(SimulatedBus([meter(rate=300)]), 0)
+    for rate, answer in ((9600, b""), (300, E5)):
+        wire.tune(rate)
+        wire.send(NKE, 1.0)
+        assert wire.advance(1.0) == answer
+
+
+def test_who_tells_no_rate_leaves_the_bus_as_it_is() -> None:
+    bus = SimulatedBus([meter(rate=300)], rate=300)
+    Wire(bus, 2400).tune(None)
+    assert bus.rate == 300
+
+
 # ---------------------------------------------------------------------------------- real sockets and terminals
 
 
@@ -289,8 +321,12 @@ def terminal(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def ask_terminal(path: Path, request: bytes, size: int) -> bytes:
+def ask_terminal(path: Path, request: bytes, size: int, speed: int | None = None) -> bytes:
     with terminal(path) as descriptor:
+        if speed is not None:
+            attributes = termios.tcgetattr(descriptor)
+            attributes[4] = attributes[5] = speed
+            termios.tcsetattr(descriptor, termios.TCSANOW, attributes)
         os.write(descriptor, request)
         answer = b""
         while len(answer) < size:
@@ -308,6 +344,40 @@ async def test_a_round_trip_over_the_pseudo_terminal(tmp_path: Path) -> None:
             answer = await asyncio.wait_for(asyncio.to_thread(ask_terminal, link, REQUEST, 27), 5)
             assert isinstance(parse(answer), LongFrame)
     assert not link.is_symlink()
+
+
+async def test_a_client_of_the_pseudo_terminal_sets_the_rate(tmp_path: Path) -> None:
+    bus = SimulatedBus([meter(5, rate=300), meter(6, rate=9600), meter(7)])
+    link = tmp_path / "port"
+    asked = [(5, termios.B300), (6, termios.B9600), (7, termios.B2400), (7, termios.B115200), (7, termios.B110)]
+    rates = []
+    async with opened(bus, link=link, baudrate=0):
+        for address, speed in asked:
+            request = encode(ShortFrame(0x40, address))
+            assert await asyncio.wait_for(asyncio.to_thread(ask_terminal, link, request, 1, speed), 5) == E5
+            rates.append(bus.rate)
+    assert rates == [300, 9600, 2400, 115200, None]
+
+
+async def test_a_client_that_sets_no_rate_has_that_of_the_bus(tmp_path: Path) -> None:
+    bus = SimulatedBus([meter(rate=9600)])
+    link = tmp_path / "port"
+    async with opened(bus, tcp=("127.0.0.1", 0), link=link, baudrate=9600) as served:
+        assert await asyncio.wait_for(asyncio.to_thread(ask_terminal, link, NKE, 1), 5) == E5
+        assert bus.rate == 9600
+        assert await ask(served, NKE, 1) == E5
+        assert bus.rate is None, "a transparent converter does not tell"
+
+
+async def test_a_meter_is_switched_to_another_rate_and_found_there(tmp_path: Path) -> None:
+    """As `mbusd set-baudrate` does it on a pseudo-terminal."""
+    one = meter(rate=2400, rates=[2400, 9600])
+    link = tmp_path / "port"
+    async with opened(SimulatedBus([one]), link=link, baudrate=0):
+        switch = encode(LongFrame(0x53, 5, 0xBD))
+        assert await asyncio.wait_for(asyncio.to_thread(ask_terminal, link, switch, 1, termios.B2400), 5) == E5
+        assert await asyncio.wait_for(asyncio.to_thread(ask_terminal, link, NKE, 1, termios.B9600), 5) == E5
+    assert one.rate == 9600
 
 
 async def test_who_opens_the_terminal_hears_nothing_of_what_was_said_before(tmp_path: Path) -> None:

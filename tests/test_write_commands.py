@@ -6,7 +6,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -30,7 +31,7 @@ from mbusd.meter_file import meter_from
 from mbusd.simulator import Behaviour, SimulatedBus, SimulatedMeter
 from mbusd.transport import Port, ProtocolFactory, TransportError, open_port
 from mbusd.virtual_bus import opened
-from mbusd.writes import local_clock, moment, secondary, subcode, target
+from mbusd.writes import AT_THE_CHANGE, clock_type, local_clock, moment, number, secondary, subcode, target
 
 LINE = Line("/dev/ttyBench", 2400, 0.01, 2)
 ONE = PrimaryAddress(1)
@@ -70,10 +71,10 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(*meters: SimulatedMeter) -> AsyncIterator[Bench]:
+async def bench(*meters: SimulatedMeter, baudrate: int = 0) -> AsyncIterator[Bench]:
     began = datetime.now().astimezone().replace(tzinfo=None)
     made = Bench(SimulatedBus(list(meters), began))
-    async with opened(made.bus, tcp=("127.0.0.1", 0), baudrate=0, clock=made.clock) as served:
+    async with opened(made.bus, tcp=("127.0.0.1", 0), baudrate=baudrate, clock=made.clock) as served:
         assert served.tcp is not None
         made.tcp = f"tcp://{served.tcp[0]}:{served.tcp[1]}"
         yield made
@@ -119,6 +120,17 @@ async def test_the_test_address_goes_with_the_users_word_only(capsys: pytest.Cap
         f"{METER}: primary address 5 instead of 254 (the only meter on the bus)",
         f"  verified: it answers at 5 as {METER}",
     ]
+
+
+async def test_a_slow_meter_is_no_lone_one_though_its_answers_are_clean(capsys: pytest.CaptureFixture[str]) -> None:
+    """It answers behind the jumble of the quick ones, and nothing else is readable."""
+    quick, other, slow = meter(3), meter(4), meter(1)
+    slow.delay = 0.15
+    async with bench(quick, other, slow, baudrate=2400) as on:
+        line = replace(LINE, timeout=0.2)
+        assert await run_set_address(SetAddress(line, LoneMeter(), 5, lone=True), as_json=False, opener=on.open) == 1
+    assert (quick.primary, other.primary, slow.primary) == (3, 4, 1)
+    assert "a write wants exactly one meter that answers" in capsys.readouterr().err
 
 
 async def test_set_clock(capsys: pytest.CaptureFixture[str]) -> None:
@@ -233,18 +245,36 @@ def test_the_words_of_the_command_line() -> None:
     assert target("12") == PrimaryAddress(12)
     with pytest.raises(AddressError):
         target("255")
+    with pytest.raises(ValueError, match="1234567F may be several meters"):
+        target("1234567F")
+    assert number("12") == 12
+    for word in ("", "-1", "²", "٣"):
+        with pytest.raises(ValueError, match="is no number"):
+            number(word)
     assert [subcode(word) for word in ("50", "0x10", "5", "a0h")] == [0x50, 0x10, 5, 0xA0]
     for word in ("", "100", "g0", "-1"):
         with pytest.raises(ValueError, match="two hex digits"):
             subcode(word)
     with pytest.raises(ValueError, match="primary address"):
         secondary("12")
+    for word in ("1234567F", "0102030A", "010203042D2CFF04"):
+        with pytest.raises(ValueError, match="cannot be written"):
+            secondary(word)
     assert moment("2025-03-30T14:05") == datetime(2025, 3, 30, 14, 5)  # noqa: DTZ001
-    here = datetime(2025, 3, 30, 12, 5, tzinfo=UTC).astimezone().replace(tzinfo=None)
-    assert moment("2025-03-30T12:05:00+00:00") == here
-    for word in ("noon", "1999-12-31T00:00", "2080-01-01T00:00", "0001-01-01T00:00+14:00"):
+    assert moment("2025-03-30T12:05:00Z") == datetime(2025, 3, 30, 12, 5, tzinfo=UTC)
+    assert type(moment("2025-03-30")) is date
+    for word in ("noon", "14:05", "1999-12-31T00:00", "1999-12-31", "2080-01-01T00:00", "0001-01-01T00:00+14:00"):
         with pytest.raises(ValueError, match="is no time"):
             moment(word)
+
+
+def test_the_type_of_clock_that_goes_with_what_is_given() -> None:
+    day, noon = date(2025, 3, 30), datetime(2025, 3, 30, 12)  # noqa: DTZ001
+    assert [clock_type(given) for given in (None, noon, day)] == [None, None, "G"]
+    assert [clock_type(given, "I") for given in (None, noon)] == ["I", "I"]
+    assert [clock_type(given, "G") for given in (None, noon, day)] == ["G", "G", "G"]
+    with pytest.raises(ValueError, match="type I has a time of day: 2025-03-30T14:05:36"):
+        clock_type(day, "I")
 
 
 @pytest.fixture
@@ -260,19 +290,83 @@ def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     time.tzset()
 
 
+BERLIN = ZoneInfo("Europe/Berlin")
+POSIX_BERLIN = "CET-1CEST,M3.5.0,M10.5.0/3"
+
+
 @pytest.mark.parametrize("month", [1, 7])
-def test_the_summer_time_flag_is_that_of_the_day(month: int, zone: Callable[[str], None]) -> None:
-    zone("CET-1CEST,M3.5.0,M10.5.0/3")
+@pytest.mark.parametrize("of_meter", [None, BERLIN])
+def test_the_summer_time_flag_is_that_of_the_day(
+    month: int, of_meter: ZoneInfo | None, zone: Callable[[str], None]
+) -> None:
+    zone(POSIX_BERLIN if of_meter is None else "UTC")
     given = datetime(2025, month, 1, 12)  # noqa: DTZ001
-    clock, is_summer = local_clock(given, standard_time=False)
-    assert is_summer == (month == 7)
-    assert given <= clock() < given + timedelta(seconds=10)
-    assert not local_clock(given, standard_time=True)[1]
+    clock = local_clock(given, of_meter)
+    assert clock.is_summer_time == (month == 7)
+    assert given <= clock.shows() < given + timedelta(seconds=10)
+    assert clock.remarks == ()
+    assert not local_clock(given, of_meter, standard_time=True).is_summer_time
+
+
+@pytest.mark.parametrize("of_meter", [None, BERLIN])
+def test_a_time_with_a_zone_is_converted_to_that_of_the_meter(
+    of_meter: ZoneInfo | None, zone: Callable[[str], None]
+) -> None:
+    zone(POSIX_BERLIN if of_meter is None else "UTC")
+    given = datetime(2025, 7, 1, 12, tzinfo=UTC)
+    assert local_clock(given, of_meter).shows().replace(microsecond=0) == datetime(2025, 7, 1, 14)  # noqa: DTZ001
+    winter = local_clock(given, of_meter, standard_time=True)
+    assert winter.shows().replace(microsecond=0) == datetime(2025, 7, 1, 13)  # noqa: DTZ001
+
+
+def test_the_time_now_is_that_of_the_meters_zone(zone: Callable[[str], None]) -> None:
+    zone("UTC")
+    ahead = local_clock(None, ZoneInfo("Pacific/Kiritimati")).shows() - local_clock(None, None).shows()
+    assert abs(ahead - timedelta(hours=14)) < timedelta(seconds=10)
+
+
+@pytest.mark.parametrize(
+    ("hour", "near"), [("2025-03-30T00:30", True), ("2025-03-30T03:30", True), ("2025-03-30T05:30", False)]
+)
+@pytest.mark.parametrize("of_meter", [None, BERLIN])
+def test_near_a_change_of_summer_time_it_is_said(
+    hour: str,
+    near: bool,  # noqa: FBT001
+    of_meter: ZoneInfo | None,
+    zone: Callable[[str], None],
+) -> None:
+    zone(POSIX_BERLIN if of_meter is None else "UTC")
+    given = datetime.fromisoformat(hour)
+    assert local_clock(given, of_meter).remarks == ((AT_THE_CHANGE,) if near else ())
+    assert local_clock(given, of_meter, standard_time=True).remarks == ()
 
 
 def test_a_meter_that_knows_no_summer_time_gets_standard_time(zone: Callable[[str], None]) -> None:
     zone("STD0DST-1,0/0,J365/23")  # summer time all the year
-    clock, is_summer = local_clock(None, standard_time=False)
-    standard, flag = local_clock(None, standard_time=True)
-    assert (is_summer, flag) == (True, False)
-    assert timedelta(minutes=59) < clock() - standard() < timedelta(minutes=61)
+    clock, standard = local_clock(None, None), local_clock(None, None, standard_time=True)
+    assert (clock.is_summer_time, standard.is_summer_time) == (True, False)
+    assert timedelta(minutes=59) < clock.shows() - standard.shows() < timedelta(minutes=61)
+
+
+async def test_a_date_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    one = meter()
+    async with bench(one) as on:
+        question = SetClock(LINE, ONE, date(2031, 5, 6))
+        assert await run_set_clock(question, as_json=False, opener=on.open) == 0
+        assert await run_set_clock(replace(question, kind="F"), as_json=False, opener=on.open) == 2
+    out, err = capsys.readouterr()
+    assert out.splitlines()[0] == f"{METER}: date 2031-05-06"
+    assert "type F has a time of day" in err
+
+
+async def test_an_interrupted_write_says_that_the_meter_may_have_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
+    one = meter()
+    async with bench(one) as on:
+        asked = asyncio.create_task(run_set_address(SetAddress(LINE, ONE, 5), as_json=False, opener=on.open))
+        async with asyncio.timeout(20):
+            while one.primary == 1:  # noqa: ASYNC110 - a meter that obeys rings no bell
+                await asyncio.sleep(0.001)
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+    assert "not finished: the command was sent already" in capsys.readouterr().err

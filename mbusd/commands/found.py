@@ -22,23 +22,22 @@ def line(finding: Finding) -> str:
     if finding.primary is not None:
         parts.append(f"primary address {finding.primary}")
     if finding.address is not None:
-        parts.append(f"secondary address {finding.address}" + " (not selectable)" * (not finding.is_selectable))
-    return " · ".join(parts + [finding.remark] * bool(finding.remark))
+        parts.append(f"secondary address {finding.address}" + " (not selectable)" * _is_deaf(finding))
+    return " · ".join(parts + [_remark(finding)] * bool(_remark(finding)))
 
 
 def table(findings: Sequence[Finding]) -> Table:
     """All meters, one a row."""
     result = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("primary", "secondary", "maker", "identification", "version", "medium", "remark"):
-        result.add_column(title, justify="right" if title == "primary" else "left", no_wrap=title == "secondary")
+    for title in ("primary", "secondary", "maker", "version", "medium", "remark"):
+        result.add_column(title, justify="right" if title == "primary" else "left", no_wrap=title != "remark")
     for finding in findings:
         header = _header(finding)
-        cells = [] if header is None else [header.manufacturer, header.identification, header.version]
+        cells = [] if header is None else [header.manufacturer, header.version]
         medium = "" if header is None or header.medium is None else medium_name(header.medium).replace("_", " ")
         first = ["" if value is None else str(value) for value in (finding.primary, finding.address)]
-        middle = ["" if value is None else str(value) for value in cells or ("", "", "")]
-        remark = finding.remark or "not selectable" * (finding.address is not None and not finding.is_selectable)
-        result.add_row(*first, *middle, medium, remark)
+        middle = ["" if value is None else str(value) for value in cells or ("", "")]
+        result.add_row(*first, *middle, medium, _remark(finding) or "not selectable" * _is_deaf(finding))
     return result
 
 
@@ -63,12 +62,13 @@ def _meter(finding: Finding) -> dict[str, JsonValue]:
         "primary": finding.primary,
         "secondary": None if finding.address is None else finding.address.digits,
         "selectable": finding.is_selectable,
+        "fabrication": finding.fabrication,
         "manufacturer": None if header is None else header.manufacturer,
         "id": None if header is None else header.identification,
         "version": None if header is None else header.version,
         "medium": medium,
         "medium_name": None if medium is None else medium_name(medium),
-        "remark": finding.remark or None,
+        "remark": _remark(finding) or None,
     }
 
 
@@ -88,6 +88,7 @@ def configuration(port: Port, survey: Survey) -> str:
         lines.append(f"        address: {text}  # {_comment(finding)}")
     lines += [f"    # {_one_line(line(finding))}" for finding in survey.findings if finding.safest is None]
     lines += [f"    # {_one_line(remark)}" for remark in survey.remarks()]
+    lines += ["    # the scan is not complete: there may be more meters"] * (not survey.is_complete)
     return "\n".join(lines)
 
 
@@ -97,7 +98,22 @@ def _comment(finding: Finding) -> str:
         parts.append(f"primary address {finding.primary}")
     if finding.address is not None and finding.safest == finding.primary:
         parts.append(f"secondary address {finding.address}")
-    return _one_line(", ".join(parts + [finding.remark] * bool(finding.remark)))
+    return _one_line(", ".join(parts + [_remark(finding)] * bool(_remark(finding))))
+
+
+def _remark(finding: Finding) -> str:
+    """What is particular about a meter, and whether it can be read at all."""
+    parts = [finding.remark] * bool(finding.remark)
+    if finding.fabrication is not None:
+        parts.append(f"this one has fabrication number {finding.fabrication}")
+    if finding.address is not None and finding.safest is None:
+        parts.append("it cannot be read until it has an address of its own: connect it alone and use mbusd set-address")
+    return "; ".join(parts)
+
+
+def _is_deaf(finding: Finding) -> bool:
+    """It has a secondary address but cannot be selected by it, though nobody else has the same."""
+    return finding.address is not None and not finding.is_selectable and not finding.remark
 
 
 def _who(finding: Finding) -> str:

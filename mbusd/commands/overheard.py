@@ -10,10 +10,10 @@ from mbusd.commands.tables import header_line, plain
 from mbusd.document import document
 from mbusd.exact_json import JsonValue
 from mbusd.mbus.diagnosis import Observations, diagnose
+from mbusd.mbus.exchanges import Direction, Exchange, Heard, MeterSeen, Outcome, name_of
 from mbusd.mbus.frames import Ack, LongFrame, Nack, Noise, ShortFrame, encode
 from mbusd.mbus.link import describe
 from mbusd.mbus.observation import Observation
-from mbusd.mbus.pairing import Direction, Exchange, Heard, MeterSeen, Outcome, name_of
 from mbusd.mbus.tap import Tap
 from mbusd.mbus.telegram import Telegram
 from mbusd.normalise import reading
@@ -134,8 +134,7 @@ def _trouble(tap: Tap, teller: Teller, baudrate: int) -> str | None:
     if not recent:
         return "nothing was heard: is the adapter connected to the bus, and does a master ask?"
     if not asked and not answered:
-        size = sum(len(one.data) for exchange in recent for one in exchange.answers)
-        return f"nothing readable in {size} bytes: is {baudrate} Bd the rate of this bus, and the port 8E1?"
+        return _unreadable(b"".join(one.data for exchange in recent for one in exchange.answers), baudrate)
     if 2 * tap.crossed > counts.total():
         return "the two ports are swapped: the first is to hear the master (voltage), the second the meters (current)"
     if not answered:
@@ -144,6 +143,12 @@ def _trouble(tap: Tap, teller: Teller, baudrate: int) -> str | None:
         return "only answers were heard: the master's voltage needs an adapter of its own"
     verdict = diagnose(Observations([_observed(exchange) for exchange in recent if exchange.frame]))
     return None if verdict is None else f"diagnosis: {verdict}"
+
+
+def _unreadable(heard: bytes, baudrate: int) -> str:
+    if set(heard) == {0}:
+        return f"diagnosis: {diagnose(Observations(idle=heard))}"
+    return f"nothing readable in {len(heard)} bytes: is {baudrate} Bd the rate of this bus, and the port 8E1?"
 
 
 def _observed(exchange: Exchange) -> Observation:

@@ -57,14 +57,15 @@ class Question:
 async def run(question: Question, *, as_json: bool = False, as_yaml: bool = False) -> int:
     """Scan and print. Raises TransportError when the port cannot be opened."""
     if question.baudrate == "auto" and Port(question.port).scheme == "tcp":
-        _say(f"{question.port}: here the converter sets the rate of the wire: give it to --baudrate")
+        _say(f"{question.port}: the converter sets the rate of the wire: look it up there, and give it to --baudrate")
         return WRONG
     work = _Work(question, shows=not (as_json or as_yaml))
     is_cut_short = await _unless_interrupted(work)
     if work.port is None:
         _say(f"{question.port}: nobody answers at any rate" + ", cut short" * is_cut_short)
         return CUT_SHORT if is_cut_short else FAILED
-    _print(work.port, work.survey, work.verdict, as_json=as_json, as_yaml=as_yaml)
+    nobody = None if work.survey.findings or not work.survey.is_complete else work.verdict or _nobody(question)
+    _print(work.port, work.survey, nobody or work.verdict, as_json=as_json, as_yaml=as_yaml)
     for remark in [] if as_json or as_yaml else work.survey.remarks():
         _say(remark)
     if work.trouble is not None:
@@ -73,10 +74,19 @@ async def run(question: Question, *, as_json: bool = False, as_yaml: bool = Fals
     if is_cut_short:
         _say("cut short: the scan is not complete")
         return CUT_SHORT
-    if not work.survey.findings:
-        _say(f"{question.port} at {work.port.baudrate} Bd: {work.verdict or _NOBODY}")
+    if nobody is not None:
+        _say(f"{question.port} at {work.port.baudrate} Bd: {nobody}")
         return FAILED
+    if sys.stdout.isatty() and not (as_json or as_yaml):
+        _say(f"{len(work.survey.findings)} found; the same with --yaml prints them for the configuration file")
     return DONE
+
+
+def _nobody(question: Question) -> str:
+    """What may be wrong where nobody answers, and nothing unreadable came either."""
+    if question.mask in (None, ANY):
+        return _NOBODY
+    return f"nobody answers to {question.mask}. F in a mask stands for any digit; without a mask all are looked for."
 
 
 async def _unless_interrupted(work: "_Work") -> bool:

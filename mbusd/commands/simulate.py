@@ -51,5 +51,6 @@ def _tell(served: Served, link: Path | None, meters: list[SimulatedMeter]) -> No
         print(f"bus on {link}")
     for meter in meters:
         primary = "" if meter.primary is None else f"primary {PrimaryAddress(meter.primary)}, "
-        print(f"  {meter.name}: {primary}secondary {meter.secondary.digits}")
+        rate = "" if meter.rate is None else f", {meter.rate} Bd"
+        print(f"  {meter.name}: {primary}secondary {meter.secondary.digits}{rate}")
     sys.stdout.flush()

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from mbusd.commands.overheard import Teller, summary
-from mbusd.mbus.diagnosis import Observations, diagnose
-from mbusd.mbus.pairing import Direction
+from mbusd.mbus.exchanges import Direction
 from mbusd.mbus.tap import Pace, Tap
 from mbusd.timing import Timing
 from mbusd.transport import Port, TransportError, open_port
@@ -69,7 +68,7 @@ class _Adapter(asyncio.Protocol):
 
 
 async def run(question: Question, *, as_json: bool) -> int:
-    """Print every exchange until Ctrl-C or until the time is over, then a summary; 1 where a port fails.
+    """Print every exchange until Ctrl-C or until the time is over, then a summary. Raises TransportError.
 
     With `as_json` the exchanges are all that stdout gets, one document a line; the summary goes to stderr.
     """
@@ -77,27 +76,18 @@ async def run(question: Question, *, as_json: bool) -> int:
     tap = Tap(_pace(question.ports), _TWO if question.second else (None,))
     teller = Teller(as_json=as_json)
     with ExitStack() as stack:
-        try:
-            for source, port in enumerate(question.ports):
-                transport = await open_port(port, partial(_Adapter, source, port.name, news))
-                stack.callback(transport.close)
-            names = " and ".join(port.name for port in question.ports)
-            print(f"listening on {names} at {question.baudrate} Bd; Ctrl-C ends it", file=sys.stderr, flush=True)
-            lost = await _listen(question.seconds, news, tap, teller)
-        except TransportError as error:
-            return _failed(error)
+        for source, port in enumerate(question.ports):
+            transport = await open_port(port, partial(_Adapter, source, port.name, news))
+            stack.callback(transport.close)
+        names = " and ".join(port.name for port in question.ports)
+        print(f"listening on {names} at {question.baudrate} Bd; Ctrl-C ends it", file=sys.stderr, flush=True)
+        lost = await _listen(question.seconds, news, tap, teller)
     teller.show(tap.end())
     for line in summary(tap, teller, question.baudrate):
         print(line, file=sys.stderr if as_json else sys.stdout, flush=True)
-    return 0 if lost is None else _failed(TransportError(lost.port, lost.why))
-
-
-def _failed(error: TransportError) -> int:
-    print(f"mbusd: {error}", file=sys.stderr)
-    verdict = diagnose(Observations(port_trouble=error.why))
-    if verdict is not None:
-        print(f"       {verdict.todo}", file=sys.stderr)
-    return 1
+    if lost is not None:
+        raise TransportError(lost.port, lost.why)
+    return 0
 
 
 def _pace(ports: Sequence[Port]) -> Pace:

@@ -3,17 +3,22 @@
 import asyncio
 import sys
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta, tzinfo
 
 from mbusd import exact_json
 from mbusd.bus import Bus, Opener
-from mbusd.mbus import writing
+from mbusd.mbus import rates, writing
 from mbusd.mbus.address import Address, SecondaryAddress
 from mbusd.mbus.aiming import LoneMeter, Target
+from mbusd.mbus.clocks import ClockType, is_near_the_hour, set_clock
 from mbusd.mbus.errors import MBusError
+from mbusd.mbus.frames import LongFrame
 from mbusd.mbus.link import Conversation
+from mbusd.mbus.observation import selection
+from mbusd.mbus.sighting import alone
+from mbusd.mbus.written import Written
 from mbusd.transport import Port, TransportError, open_port
-from mbusd.writes import Pause, Run, document, follow, local_clock
+from mbusd.writes import Pause, Run, T, clock_type, document, follow, local_clock
 
 DONE, FAILED, WRONG = 0, 1, 2
 LONGEST_COMMAND = 17  # bytes of the frame that sets a clock of type I
@@ -55,11 +60,13 @@ class SetBaudrate:
 
 @dataclass(frozen=True, slots=True)
 class SetClock:
-    """`time`: what it is now, local and without a zone; None for this computer's clock."""
+    """`time`: what it is now, or its date alone; None for this computer's clock."""
 
     line: Line
     address: Address
-    time: datetime | None = None
+    time: datetime | date | None = None
+    kind: ClockType | None = None  # None: that of the meter's own clock
+    zone: tzinfo | None = None  # of the meter's clock; None: this computer's
     standard_time: bool = False  # for meters that know no summer time
 
 
@@ -92,14 +99,20 @@ async def run_set_address(question: SetAddress, *, as_json: bool, opener: Opener
 
 async def run_set_clock(question: SetClock, *, as_json: bool, opener: Opener = open_port) -> int:
     """Set the clock and print what came of it. Raises TransportError."""
-    clock, summer_time = local_clock(question.time, standard_time=question.standard_time)
-    if writing.is_near_the_hour(clock()):
-        _complain(question.line, "it is near the full hour, when meters store: better some minutes later")
-    ahead = timedelta(seconds=11 * LONGEST_COMMAND / question.line.baudrate)
-    write = writing.set_clock(
-        question.address, clock, summer_time=summer_time, ahead=ahead, attempts=question.line.attempts
-    )
-    return await _carry_out(question.line, write, as_json=as_json, opener=opener)
+    line = question.line
+    clock = local_clock(question.time, question.zone, standard_time=question.standard_time)
+    try:
+        kind = clock_type(question.time, question.kind)
+    except ValueError as error:
+        _complain(line, str(error))
+        return WRONG
+    if kind != "G" and is_near_the_hour(clock.shows()):
+        _complain(line, "it is near the full hour, when meters store: better some minutes later")
+    for remark in clock.remarks:
+        _complain(line, remark)
+    ahead = timedelta(seconds=11 * LONGEST_COMMAND / line.baudrate)
+    write = set_clock(question.address, clock, kind, ahead=ahead, attempts=line.attempts)
+    return await _carry_out(line, write, as_json=as_json, opener=opener)
 
 
 async def run_reset(question: Reset, *, as_json: bool, opener: Opener = open_port) -> int:
@@ -123,7 +136,7 @@ async def run_set_baudrate(
         _complain(line, "a transparent TCP converter keeps its own rate, so nobody could hear the meter at another one")
         print("       use the serial device itself, or rfc2217:// if the converter speaks that", file=sys.stderr)
         return WRONG
-    plan = writing.set_baudrate(question.address, line.baudrate, question.rate, line.attempts)
+    plan = rates.set_baudrate(question.address, line.baudrate, question.rate, line.attempts)
     tuner = _Tuner(line, opener)
     try:
         written = await follow(plan, tuner.tune, _telling(pause))
@@ -146,9 +159,9 @@ def _telling(pause: Pause) -> Pause:
 
     async def wait(seconds: float) -> None:
         nonlocal told
-        if seconds >= writing.BETWEEN_LOOKS and not told:
+        if seconds >= rates.BETWEEN_LOOKS and not told:
             told = True
-            minutes = writing.FALLS_BACK_WITHIN / 60
+            minutes = rates.FALLS_BACK_WITHIN / 60
             print(
                 f"no answer; meters go back to their old rate by themselves within {minutes:.0f} minutes: waiting …",
                 file=sys.stderr,
@@ -176,7 +189,18 @@ class _Tuner:
             await bus.open()
             self._bus = bus
             self.rates.add(rate)
-        return self._bus.run
+        bus = self._bus
+
+        async def run(conversation: Conversation[T]) -> T:
+            return await bus.run(alone(conversation, bus.recent))
+
+        return run
+
+    @property
+    def has_commanded(self) -> bool:
+        """Whether anything has been said that changes a meter."""
+        asked = [] if self._bus is None else [one.request for one in self._bus.recent]
+        return any(isinstance(request, LongFrame) and selection(request) is None for request in asked)
 
     async def close(self) -> None:
         if self._bus is not None:
@@ -185,7 +209,7 @@ class _Tuner:
             await asyncio.sleep(0)  # the transport closes its port in its own next turn
 
 
-async def _carry_out(line: Line, write: Conversation[writing.Written], *, as_json: bool, opener: Opener) -> int:
+async def _carry_out(line: Line, write: Conversation[Written], *, as_json: bool, opener: Opener) -> int:
     """Open the port, write, tell; 1 where it was refused or had no effect."""
     tuner = _Tuner(line, opener)
     try:
@@ -194,13 +218,17 @@ async def _carry_out(line: Line, write: Conversation[writing.Written], *, as_jso
     except MBusError as error:
         _complain(line, str(error))
         return FAILED
+    except (TransportError, asyncio.CancelledError):
+        if tuner.has_commanded:
+            _complain(line, "not finished: the command was sent already; see whether the meter has obeyed")
+        raise
     finally:
         await tuner.close()
     _tell(written, as_json=as_json)
     return DONE
 
 
-def _tell(written: writing.Written, *, as_json: bool) -> None:
+def _tell(written: Written, *, as_json: bool) -> None:
     if as_json:
         print(exact_json.dumps(document(written)))
         return

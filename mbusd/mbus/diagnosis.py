@@ -1,7 +1,6 @@
 """What is wrong with a bus, told from what came back: a verdict instead of "no answer" (EN 13757-2 cl. 4 and 5).
 
-One table, `TABLE`, from the most certain row to the least; the first whose evidence is there speaks. The evidence is
-physical where it can be: a collision only clears bits, since a space of any meter wins; it never sets one.
+One table, `TABLE`, from the most certain row to the least; the first whose evidence is there speaks.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,17 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from mbusd.mbus.frames import LONG, Ack, LongFrame, Noise, encode
-from mbusd.mbus.observation import (
-    Look,
-    Observation,
-    Request,
-    events_in,
-    foreign_requests,
-    is_due,
-    is_request,
-    understand,
-)
+from mbusd.mbus import evidence
+from mbusd.mbus.evidence import Case
+from mbusd.mbus.frames import encode
+from mbusd.mbus.observation import Observation, understand
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,35 +37,11 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class _Case:
-    """All observations, understood."""
-
-    looks: tuple[Look, ...]
-    own: frozenset[bytes]  # what this master said
-    stray: bytes  # came though nobody was asked, or after the time of an answer
-    given: Observations
-
-    @property
-    def bad(self) -> list[Look]:
-        return [look for look in self.looks if look.is_bad]
-
-    @property
-    def has_good(self) -> bool:
-        return any(look.is_good for look in self.looks)
-
-    def by_address(self) -> dict[str, list[Look]]:
-        groups: dict[str, list[Look]] = {}
-        for look in self.looks:
-            groups.setdefault(look.who, []).append(look)
-        return groups
-
-
-@dataclass(frozen=True, slots=True)
 class Row:
     """One thing that can be wrong: `find` gives the evidence, which `what` quotes, or None."""
 
     code: str
-    find: Callable[[_Case], str | None]
+    find: Callable[[Case], str | None]
     what: str
     todo: str
     because: str  # what the row rests on
@@ -84,320 +52,128 @@ def diagnose(observations: Observations) -> Verdict | None:
     looks = tuple(understand(observations.asked))
     own = frozenset(encode(one.request) for one in observations.asked)
     stray = observations.idle + b"".join(look.after for look in looks if not look.rest)
-    case = _Case(looks, own, stray, observations)
+    case = Case(looks, own, stray, observations.idle, observations.expected, observations.port_trouble)
     for row in TABLE:
-        evidence = row.find(case)
-        if evidence is not None:
-            return Verdict(row.code, row.what.format(evidence), row.todo)
+        found = row.find(case)
+        if found is not None:
+            return Verdict(row.code, row.what.format(found), row.todo)
     return None
 
 
-def _port(fragment: str, case: _Case) -> str | None:
-    trouble = case.given.port_trouble
-    return trouble.rstrip(".") if trouble and fragment in trouble else None
-
-
-def _break_when_idle(case: _Case) -> str | None:
-    return f"{len(case.stray)} times 00 while nobody was to speak" if set(case.stray) == {0} else None
-
-
-def _parity_replaced(case: _Case) -> str | None:
-    """Some drivers give each character with a wrong parity as 00: rows of 00 as long as the answers."""
-    acks = [look.rest for look in case.looks if look.wants_ack and look.rest]
-    telegrams = [look.rest for look in case.looks if look.wants_data and look.rest]
-    fits = set(acks) == {b"\0"} and telegrams and all(len(rest) > 5 and set(rest) == {0} for rest in telegrams)
-    return f"E5 arrives as 00, a telegram as {len(telegrams[0])} times 00" if fits else None
-
-
-def _break_when_asked(case: _Case) -> str | None:
-    zeros = [look for look in case.bad if len(look.rest) > 1 and set(look.rest) == {0}]
-    if not zeros or len(zeros) < len(case.bad) or case.has_good:
-        return None
-    return f"{len(zeros[0].rest)} times 00 for an answer, address {zeros[0].who}"
-
-
-def _another_master(case: _Case) -> str | None:
-    heard = [request for look in case.looks for request in (*look.foreign, *_foreign_in(look.after, case))]
-    heard += _foreign_in(case.given.idle, case)
-    return _hex(encode(heard[0])) if heard else None
-
-
-def _foreign_in(heard: bytes, case: _Case) -> list[Request]:
-    return list(foreign_requests(events_in(heard), case.own))
-
-
-def _echo_only(case: _Case) -> str | None:
-    echoed = [look for look in case.looks if look.echoed]
-    silent = echoed and not any(look.rest for look in case.looks)
-    return f"{len(echoed)} of {len(case.looks)} came back" if silent else None
-
-
-def _noise_when_idle(case: _Case) -> str | None:
-    noisy = case.stray and not any(not isinstance(event, Noise) for event in events_in(case.stray))
-    if not noisy or (len(case.given.idle) < 3 and case.looks and all(look.is_good for look in case.looks)):
-        return None
-    return f"{len(case.stray)} bytes: {_hex(case.stray)}"
-
-
-def _late(case: _Case) -> str | None:
-    """An answer behind its time, to the next request: of another meter, of another kind, or to nobody."""
-    before: Look | None = None
-    asked: set[int] = set()  # for data
-    for look in case.looks:
-        told = _late_to(look, before, asked)
-        if told:
-            return told
-        if look.wants_data:
-            asked.add(look.request.address)
-        before = look
-    return None
-
-
-def _late_to(look: Look, before: Look | None, asked: set[int]) -> str | None:
-    for frame in look.frames:
-        if isinstance(frame, LongFrame) and frame.address in asked and not is_due(frame, look.request):
-            return f"address {frame.address} answers when {look.who} is asked{' for E5' * look.wants_ack}"
-    if look.frames == (Ack(),) and look.wants_data and before and before.wants_ack and not before.rest:
-        return f"E5 of address {before.who} comes when its data are asked for"
-    if not look.rest and any(not isinstance(event, Noise) and not is_request(event) for event in events_in(look.after)):
-        return f"the answer of address {look.who} comes when nobody waits for it any more"
-    return None
-
-
-def _other_rate(case: _Case) -> str | None:
-    """Nothing can be read from anybody, and what comes instead of E5 is E5 in other bit times."""
-    if case.has_good:
-        return None
-    hints = [(look, _e5_elsewhere(look.rest)) for look in case.bad if look.wants_ack]
-    hint = next(((look, text) for look, text in hints if text), None)
-    if hint:
-        return f"E5 arrives as {_hex(hint[0].rest)}, as {hint[1]}"
-    impossible = [look for look in case.bad if not look.may_collide]
-    if len(impossible) < 2 or 2 * len(impossible) < len(case.bad):
-        return None
-    firsts = sorted({look.rest[:1] for look in impossible})
-    return f"answers begin with {', '.join(map(_hex, firsts))}, which neither one meter nor several can send"
-
-
-def _other_format(case: _Case) -> str | None:
-    for look in case.bad:
-        if look.wants_ack and look.rest in _E5_FORMATS:
-            return f"E5 arrives as {_hex(look.rest)}: {_E5_FORMATS[look.rest]}"
-        if look.wants_data and _is_without_parity(look.rest):
-            return f"a telegram begins with {_hex(look.rest[:4])}: the receiver knows no parity bit"
-    return None
-
-
-def _is_without_parity(rest: bytes) -> bool:
-    """8N1: a parity bit 0 of L is taken for the next start bit, its stop bit, the start bit and L again for data."""
-    return (
-        len(rest) > 3
-        and rest[0] == LONG
-        and rest[1].bit_count() % 2 == 0
-        and rest[2] == (rest[1] << 2 | 1) & 0xFF
-        and rest[3] in (0x84, 0x85, 0x42, 0xA1)  # the rest of the second L, into the second 68
-    )
-
-
-def _levels(case: _Case) -> str | None:
-    """One and the same wrong byte for E5, from a meter that is alone or whose telegrams are good."""
-    for who, looks in case.by_address().items():
-        acks = [look.rest for look in looks if look.wants_ack and look.rest]
-        is_steady = len(acks) > 1 and len(set(acks)) == 1 and len(acks[0]) == 1 and acks[0] != b"\xe5"
-        if is_steady and (case.given.expected == 1 or any(look.is_good and look.wants_data for look in looks)):
-            return f"address {who} always answers {_hex(acks[0])} for E5"
-    return None
-
-
-def _several_meters(case: _Case) -> str | None:
-    for who, looks in case.by_address().items():
-        told = _several_at(who, [look for look in looks if not look.is_search])
-        if told:
-            return told
-    return None
-
-
-def _several_at(who: str, looks: Sequence[Look]) -> str | None:
-    good = [look for look in looks if look.is_good]
-    identities = {identity for look in good for identity in _identities(look)}
-    if len(identities) > 1:
-        return f"address {who} answers with {len(identities)} identities"
-    more = [look for look in good if look.has_more]
-    if more and 2 * len(more) >= len(good):
-        is_twice = more[0].rest + more[0].after == _TWO_ACKS
-        return f"address {who}: {'E5 twice' if is_twice else 'bytes behind a good answer'}"
-    for kind in (True, False):
-        of_kind = [look for look in looks if look.wants_data is kind]
-        bad = [look for look in of_kind if look.is_bad]
-        if bad and all(look.may_collide for look in bad) and not any(look.is_good for look in of_kind):
-            size = max(len(look.rest) for look in bad)
-            return f"address {who}: unreadable answer of {size} byte{'s' * (size != 1)}: {_hex(bad[-1].rest)}"
-    return None
-
-
-def _identities(look: Look) -> list[bytes]:
-    return [frame.data[:8] for frame in look.frames if isinstance(frame, LongFrame) and frame.ci == 0x72]
-
-
-def _all_silent(case: _Case) -> list[str]:
-    silent = case.looks and not case.stray and not any(look.rest for look in case.looks)
-    return list(case.by_address()) if silent else []
-
-
-def _one_asked_silent(case: _Case) -> str | None:
-    addresses = _all_silent(case)
-    return addresses[0] if len(addresses) == 1 else None
-
-
-def _bus_silent(case: _Case) -> str | None:
-    addresses = _all_silent(case)
-    return str(len(addresses)) if len(addresses) > 1 else None
-
-
-def _one_among_good(case: _Case) -> str | None:
-    groups = case.by_address()
-    silent = [who for who, looks in groups.items() if not any(look.rest for look in looks)]
-    if case.given.expected is None or not silent or not case.has_good:
-        return None
-    return f"address {', '.join(silent)}" if len(silent) < 6 else f"{len(silent)} of {len(groups)} addresses"
-
-
-def _hex(data: bytes) -> str:
-    return data[:8].hex(" ").upper() + " …" * (len(data) > 8)
-
-
-def _e5_elsewhere(rest: bytes) -> str | None:
-    return next((text for head, most, text in _E5_ELSEWHERE if rest.startswith(head) and len(rest) <= most), None)
-
-
-_E5_ELSEWHERE: Final = (  # E5 with its parity bit, sampled in other bit times: how it begins, bytes at most, what it is
-    (b"\xfc", 1, "from meters at twice the rate set here"),
-    (b"\xfd", 1, "from meters at a higher rate than is set here"),
-    (b"\xfe", 1, "from meters at a higher rate than is set here"),
-    (b"\xff", 1, "from meters at a higher rate than is set here"),
-    (b"\x66", 2, "from meters at half the rate set here"),
-    (b"\x78\x80", 3, "from meters at a quarter of the rate set here"),
-    (b"\x78\x1e", 3, "from meters at a quarter of the rate set here"),
-    (b"\x80\x80\x00", 4, "from meters at an eighth of the rate set here"),
+_RATE: Final = (
+    "Try the other rates (--baudrate auto), and set a TCP converter to the rate and parity (8E1) of the meters"
 )
-_E5_FORMATS: Final = {
-    b"\x65": "only 7 bits of it are taken for data",
-    b"\xff\x00\xe5": "the port marks wrong parity with FF 00",
-}
-_TWO_ACKS: Final = b"\xe5\xe5"
-
-_RATE: Final = "Try the other rates (--baudrate auto), and set a TCP converter to the rate of the meters"
 _FORMAT: Final = "Set the converter or the port to 8 data bits, even parity, 1 stop bit (8E1)"
 
 TABLE: Final = (
     Row(
         "port_in_use",
-        partial(_port, "another program has this port open"),
+        partial(evidence.port, "another program has this port open"),
         "the port cannot be opened: {}",
         "End that program (fuser -v PORT names it); one master at a time can have the bus",
         "the kernel's lock on the port (EBUSY, EAGAIN)",
     ),
     Row(
         "port_missing",
-        partial(_port, "there is no such device"),
+        partial(evidence.port, "there is no such device"),
         "the port cannot be opened: {}",
         "Plug the converter in, and name it by /dev/serial/by-id, which does not change",
         "ENOENT",
     ),
     Row(
         "port_forbidden",
-        partial(_port, "permission denied"),
+        partial(evidence.port, "permission denied"),
         "the port cannot be opened: {}",
         "Add the user to that group and log in again",
         "EACCES",
     ),
     Row(
         "port_in_use",
-        partial(_port, "the connection was closed"),
+        partial(evidence.port, "the connection was closed"),
         "the converter hangs up: {}",
         "See whether another program is connected to it: most TCP converters serve one client at a time",
         "TCP servers on serial lines take one client and close the rest",
     ),
     Row(
         "port",
-        partial(_port, ""),
+        partial(evidence.port, ""),
         "the port does not work: {}",
         "Look at the converter, its supply and its cable or network first; the meters are not to blame",
         "a bus without a port says nothing about its meters",
     ),
     Row(
         "short_circuit",
-        _break_when_idle,
+        evidence.break_when_idle,
         "the bus is in a permanent space, as with a short circuit or a broken wire ({})",
         "Disconnect the bus from the converter; if the 00 end, look for the short circuit or for too many meters",
         "a break is received as 00; on overload all meters vanish at once",
     ),
     Row(
         "wrong_parity",
-        _parity_replaced,
+        evidence.parity_replaced,
         "the receiver is set to a wrong parity ({})",
         _FORMAT,
         "termios with INPCK gives a character with a parity error as 00",
     ),
     Row(
         "short_circuit",
-        _break_when_asked,
+        evidence.break_when_asked,
         "nothing but 00 comes, as with a short circuit, an overload or a broken wire ({})",
         "Disconnect the bus from the converter; if the 00 end, look for the short circuit or for too many meters",
         "level converters signal overload with a break, received as 00",
     ),
     Row(
         "another_master",
-        _another_master,
+        evidence.another_master,
         "another master asks on this bus ({})",
         "Let one of them ask: both spoil each other's answers and selections",
         "only a master sends short frames and C fields with bit 6 (EN 13757-2 cl. 5.7.3)",
     ),
     Row(
         "echo",
-        _echo_only,
+        evidence.echo_only,
         "the converter sends back what it is told, and no meter answers ({})",
         "The way to the converter is good: look at the supply of the bus, its two wires and the rate",
         "half duplex converters and some USB sticks echo (libmbus issue 24)",
     ),
     Row(
         "noise",
-        _noise_when_idle,
+        evidence.noise_when_idle,
         "there is noise on the bus while nobody speaks ({})",
         "Disconnect the bus from the converter; if it ends, look for interference, an earth fault or loose contacts",
         "meters never speak unasked (EN 13757-2 cl. 4)",
     ),
     Row(
         "late_answers",
-        _late,
+        evidence.late,
         "answers come too late, to the next request ({})",
         "Set a longer timeout: gateways and radio bridges may take seconds",
         "the answer begins within 330 bits + 50 ms (EN 13757-2 cl. 5.5); gateways need longer",
     ),
     Row(
         "wrong_format",
-        _other_format,
+        evidence.other_format,
         "the receiver is not set to 8E1 ({})",
         _FORMAT,
         "a character has 11 bits; how E5 and 68 L look with fewer follows from the bits",
     ),
     Row(
         "wrong_rate",
-        _other_rate,
+        evidence.other_rate,
         "the rate is wrong, or the converter's levels are ({})",
         _RATE + "; if none helps, the threshold of the converter is off",
         "a collision sets no bits; FD, FE, FC for E5 were seen in libmbus issues 131, 138, 199",
     ),
     Row(
         "levels",
-        _levels,
+        evidence.levels,
         "the converter reads the meters' current wrongly ({})",
         "Check parity (8E1), the threshold of the converter and the number of meters that it can feed",
         "a steady wrong byte from one meter alone is no collision (libmbus issues 131, 138, 199)",
     ),
     Row(
         "several_meters",
-        _several_meters,
+        evidence.several_meters,
         "several meters answer at one address ({})",
         "Find them with mbusd scan --secondary, read them by secondary address or give each its own primary one; "
         "if only one is there, check the parity (8E1) and look for loose contacts",
@@ -405,7 +181,7 @@ TABLE: Final = (
     ),
     Row(
         "no_answer",
-        _one_asked_silent,
+        evidence.one_asked_silent,
         "nothing answers at address {}",
         "Check that the address is right, the meter connected and the bus powered; a meter at another rate or parity "
         "than this port (8E1) is silent too: mbusd scan PORT --baudrate auto",
@@ -413,7 +189,7 @@ TABLE: Final = (
     ),
     Row(
         "bus_silent",
-        _bus_silent,
+        evidence.bus_silent,
         "none of {} addresses answers: it is the bus, not a meter",
         "Check that the converter feeds the bus (21 to 42 V between the wires), that the wires are connected, and the "
         "rate and parity (8E1) of a TCP converter; mbusd scan PORT --baudrate auto tries all rates",
@@ -421,7 +197,7 @@ TABLE: Final = (
     ),
     Row(
         "meter_silent",
-        _one_among_good,
+        evidence.one_among_good,
         "other meters answer, {} does not",
         "Look at this meter: its wires, its address and its rate; some sleep, or answer so many times a day only",
         "the bus works",

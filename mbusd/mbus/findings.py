@@ -3,9 +3,11 @@
 Masks are the 16 digits of a secondary address with wildcards, as texts.
 """
 
+import re
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mbusd.mbus.address import SecondaryAddress
 from mbusd.mbus.probe import Meter, Selection
@@ -29,6 +31,7 @@ class Findings:
         self.meters: dict[Selection, Meter] = {}
         self.unresolved: list[Unresolved] = []
         self.population = Population()
+        self._likenesses: set[bytes] = set()
         self._masks: dict[Selection, str] = {}
         self._known = set(known)
         for address in self._known:
@@ -37,6 +40,7 @@ class Findings:
     def note(self, selection: Selection, meter: Meter, mask: str) -> None:
         """One meter that answered to this mask."""
         self.meters.setdefault(selection, meter)
+        self._likenesses.add(likeness(self.meters[selection]))
         before = self._masks.setdefault(selection, mask)
         if 0 < len(free(mask)) < len(free(before)):
             self._masks[selection] = mask
@@ -71,6 +75,10 @@ class Findings:
     def forget(self, address: SecondaryAddress) -> None:
         """It is not there after all."""
         self._known.discard(address)
+
+    def has_alike(self) -> bool:
+        """Whether two meters send the very same, except for who they are."""
+        return len(self._likenesses) < len(self.meters)
 
     def alike(self) -> set[Selection]:
         """Meters that send the very same as another, except for who they are: they have just come from the factory.
@@ -109,10 +117,20 @@ class Findings:
 
 def fits(mask: str, address: SecondaryAddress) -> bool:
     """Whether a meter with this address answers to the mask."""
-    digits = zip(mask[:DIGITS], address.digits, strict=False)
-    if any(wanted not in ("F", own) and own != "F" for wanted, own in digits):
-        return False
-    return mask.endswith("F" * DIGITS) or SecondaryAddress(mask).matches(address)
+    return _pattern(mask).fullmatch(address.digits) is not None
+
+
+@lru_cache(maxsize=4096)
+def _pattern(mask: str) -> re.Pattern[str]:
+    """What `SecondaryAddress.matches` says, for the many comparisons of a search."""
+    digits = ("." if digit == "F" else f"[{digit}F]" for digit in mask[:DIGITS])
+    rest = (mask[at : at + 2] for at in range(DIGITS, len(mask), 2))
+    return re.compile("".join(digits) + "".join(".." if byte == "FF" else f"(?:{byte}|FF)" for byte in rest))
+
+
+def fits_mask(wide: str, narrow: str) -> bool:
+    """Whether one mask holds the other, as far as their identifications go."""
+    return all(wanted in ("F", own) for wanted, own in zip(wide[:DIGITS], narrow, strict=False))
 
 
 def free(mask: str) -> list[int]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from mbusd.mbus.address import BROADCAST, HIGHEST_PRIMARY, SELECTED, TEST, PrimaryAddress, SecondaryAddress
 from mbusd.mbus.errors import DecodeError
 from mbusd.mbus.frames import Ack, LongFrame, Noise, ShortFrame, encode
-from mbusd.mbus.link import Conversation, Reply, Request, Silence, data
+from mbusd.mbus.link import ATTEMPTS, Conversation, Reply, Request, Silence, data
 from mbusd.mbus.master import address_of, req_ud2, select, snd_nke
 from mbusd.mbus.telegram import Telegram, decode
 
@@ -59,6 +59,11 @@ class Disturbance:
     heard: tuple[bytes, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Present:
+    """Somebody acknowledges a selection; how many they are was not asked."""
+
+
 Probe = Silent | Meter | Crowd | Mute | Disturbance
 
 _AGAIN = 4  # telegrams more, for a meter that cannot be asked for by its name
@@ -97,7 +102,7 @@ def probe_primary(number: int, tries: int = 1, *, resets: bool = True) -> Conver
             return Disturbance(unreadable) if unreadable else Silent()
         if not isinstance(reply, Ack):
             return Crowd(unreadable)
-        found = yield from _identified(number, tries=2, noisy_tries=2)
+        found = yield from _identified(number, ATTEMPTS, noisy_tries=2)
         if isinstance(found, Silent):
             return _WITHOUT_DATA
     else:
@@ -119,11 +124,13 @@ def probe_secondary(
     *,
     is_known: Callable[[SecondaryAddress], bool] = _nobody,
     deselects: bool = False,
-) -> Conversation[Probe]:
+    reads: bool = True,
+) -> Conversation[Probe | Present]:
     """Who answers to a selection. A meter that is not known yet must answer to its full address as well.
 
     `deselects`: first take the selection from whoever has it, for meters that keep one that is not for them. The meter
-    in the result may be one that was not asked for; comparing its address is the caller's business.
+    in the result may be one that was not asked for; comparing its address is the caller's business. `reads` False: E5
+    is enough, for masks behind which there are certainly several.
     """
     if deselects:
         yield Request(snd_nke(SELECTED))
@@ -132,7 +139,9 @@ def probe_secondary(
         return Silent()
     if not isinstance(reply, Ack):
         return Crowd((_bytes(reply),))
-    found = yield from _identified(SELECTED, tries=2, noisy_tries=1)
+    if not reads:
+        return Present()
+    found = yield from _identified(SELECTED, ATTEMPTS, noisy_tries=1)
     if isinstance(found, Meter) and found.address is not None:
         return found if found.address == selection.mask or is_known(found.address) else (yield from _confirmed(found))
     return _WITHOUT_DATA if isinstance(found, Silent) else found

@@ -1,11 +1,14 @@
 """How meters differ from the standard, as rows: who (manufacturer, version, medium) and how it wants to be asked.
 
-Only what a maker's manual or several independent reports say stands here; what a single user has seen belongs into that
-user's configuration, which goes before every row.
+Only what a maker's manual or several independent reports say stands here, and only what harms no other meter of that
+maker. What a single user has seen, and what takes a choice, belongs into that user's configuration, which goes before
+every row.
 """
 
 from dataclasses import dataclass, field, replace
 from typing import Literal
+
+from mbusd.mbus.frames import LongFrame, ShortFrame
 
 Nke = Literal["auto", "always", "never"]
 """When a read-out by primary address begins with SND_NKE: where the state of the link is unknown, always, or never."""
@@ -17,6 +20,13 @@ class Step:
 
     ci: int
     data: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class RawFrame:
+    """A whole frame that is sent as it stands, to whomever its A field means. From 255 nobody answers."""
+
+    frame: ShortFrame | LongFrame
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +53,9 @@ class Recipe:
     """What a read-out of a meter consists of."""
 
     nke: Nke = "auto"
-    before: tuple[Step, ...] = ()  # sent before the plain request
+    before: tuple[Step | RawFrame, ...] = ()  # sent before the plain request
     is_plain: bool = True  # the plain REQ_UD2 is asked at all
-    pages: tuple[Step, ...] = ()  # further requests, answered with data instead of E5, or by data after E5
+    pages: tuple[Step | RawFrame, ...] = ()  # further requests, answered with data instead of E5, or by data after E5
     manner: Manner = field(default_factory=Manner)
 
 
@@ -66,8 +76,13 @@ class Quirk:
 HEAT = frozenset({0x04, 0x0A, 0x0B, 0x0C, 0x0D})
 ELECTRICITY = frozenset({0x02})
 
+MULTICAL_302 = 0x30  # version
+
 QUIRKS: tuple[Quirk, ...] = (
     Quirk("KAM", None, HEAT, "driver pages of Multical III, 401, 601, 801", window=1.0),
+    Quirk(
+        "KAM", MULTICAL_302, HEAT, "manual Multical 302, p. 64", rest=3600, advice="5 minutes halve its battery's life"
+    ),
     Quirk("ABB", None, ELECTRICITY, "manual 2CMC48001M0201, p. 183", nke="always"),
     Quirk("ELS", None, HEAT, "manual F96 Plus, p. 17", rest=180, advice="on battery it refuses quicker read-outs"),
     Quirk("LSE", None, None, "A6V10816676", rest=1920, advice="it delivers data 5 or 45 times a day, by type"),
@@ -75,6 +90,7 @@ QUIRKS: tuple[Quirk, ...] = (
     Quirk("IST", None, HEAT, "sensonic 3", rest=4140, advice="its full telegram comes every 69 minutes only"),
     Quirk("LUG", None, HEAT, "maker's instructions T550", rest=600, advice="quicker read-outs want its D cell"),
     Quirk("EFE", None, None, "manual SensoStar 2, p. 9", advice="read-outs a day fall with the meters on the bus"),
+    Quirk("MAD", None, HEAT, "manual microCLIMA, p. 9", advice="read-outs a day fall with the meters on the bus"),
     Quirk("SEN", None, HEAT, "manual PolluStat", rest=120, advice="on battery its values are renewed every 120 s"),
 )
 

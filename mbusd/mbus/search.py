@@ -1,56 +1,41 @@
 """The search by wildcards: finds every meter that answers to a selection (EN 13757-3 cl. 11.3).
 
 A mask that several meters answer is split by one of its free digits, until each part holds one meter or none. Which
-digit is for split.py to say. The search asks for one probe after the other, so that other work fits in between.
+digit is for split.py to say; crowds that are split by the same digit share probes, see joint.py. The search asks for
+one probe after the other, so that other work fits in between.
 """
 
-from collections.abc import Collection, Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
 
 from mbusd.mbus.address import SecondaryAddress
-from mbusd.mbus.findings import Findings, Unresolved, free, likeness, put
-from mbusd.mbus.probe import Crowd, Meter, Mute, Probe, Selection, Silent
-from mbusd.mbus.split import DIGITS, best
-from mbusd.mbus.twins import free_parts, tiers
+from mbusd.mbus.apart import Apart
+from mbusd.mbus.asking import Asker, HopelessError, Open, Step, Steps
+from mbusd.mbus.doubts import Doubts
+from mbusd.mbus.findings import Findings, Unresolved, fits_mask, free, put
+from mbusd.mbus.joint import Chance, Level, common, divided, is_worthwhile
+from mbusd.mbus.probe import Crowd, Meter, Mute, Present, Selection
+from mbusd.mbus.split import best
+
+__all__ = ["ANY", "Search", "Step"]
 
 ANY = SecondaryAddress("F" * 16)
 _DECIMAL = "0123456789"
-_ILLEGAL = "ABCDE"  # in BCD, but there are meters that have them; F would be a wildcard
 _GUESS = 6.0  # meters on a bus of which nothing is known
-_FEW = 2.2  # meters in a crowd of which nothing is known
+_ENOUGH = 4  # meters that show how meters of this bus differ
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """The next probe: whom to select, how often to try, and whether to take the selection from everybody before."""
-
-    selection: Selection
-    tries: int = 1
-    deselects: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Crowd:
-    """A mask behind which somebody is, but not just one meter that names itself."""
-
-    mask: str
-    answer: Crowd | Mute | None  # None: concluded from the silence of all others
-
-    @property
-    def least(self) -> int:
-        """How many meters there must be at the least."""
-        return 1 if isinstance(self.answer, Mute) else 2
-
-
-@dataclass(slots=True)
 class _Split:
-    """How much of a crowd is still to be looked at."""
+    """Crowds that are split together by one digit; `crowded` are their parts that are crowds themselves."""
 
-    values: int = 0
-    crowds: int = 0
+    def __init__(self, crowds: Sequence[Open], position: int) -> None:
+        self.crowds = crowds
+        self.position = position
+        self.crowded: list[Open] = []
+        self.resolved = 0  # of the crowded parts
 
-
-Steps = Generator[Step, Probe, None]
+    def is_split_up(self, mask: str) -> bool:
+        """Whether a part of this crowd is known to be a crowd."""
+        return any(fits_mask(mask, part.mask) for part in self.crowded)
 
 
 class Search:
@@ -69,15 +54,15 @@ class Search:
         exhaustive: bool = False,
     ) -> None:
         self.mask = mask
-        self.probes = 0
         self._known = frozenset(known)
         self._findings = Findings([one for one in self._known if mask.matches(one)])
         self._tries = tries
         self._exhaustive = exhaustive
-        self._splits: list[_Split] = []
-        self._doubted: set[str] = set()  # masks that were taken for one meter's and looked at again
-        self._deselects = False  # somebody keeps a selection that is not for it
-        self._stuck: SecondaryAddress | None = None  # and cannot be brought to give it up
+        self._asker = Asker(self._findings, tries)
+        self._apart = Apart(self._asker, self._findings, mask.digits, exhaustive=exhaustive)
+        self._doubts = Doubts(self._asker, self._findings, self._apart, self._resolve)
+        self._levels = {tuple(free(mask.digits)): Level(guess=_GUESS)}
+        self._due: list[float] = []  # about how many probes each split that is under way still needs
 
     @property
     def found(self) -> dict[Selection, Meter]:
@@ -90,262 +75,146 @@ class Search:
         return self._findings.unresolved
 
     @property
+    def probes(self) -> int:
+        """How many have been asked for."""
+        return self._asker.probes
+
+    @property
     def left(self) -> int:
         """About how many probes are still to come."""
-        return sum(split.values + 12 * split.crowds for split in self._splits)
+        return round(sum(self._due))
 
     def is_known(self, address: SecondaryAddress) -> bool:
         """Whether this meter need not be asked to confirm its address."""
         return address in self._known or Selection(address) in self.found
 
+    def doubt(self) -> None:
+        """Answers get lost on this bus: one silence proves nothing, everything is looked at again at the end."""
+        self._asker.loses = True
+
     def steps(self) -> Steps:
         """Yields what to probe, takes what came of it; ends when everything has been looked at."""
-        root = self.mask.digits
-        probe = yield from self._ask(root, tries=max(2, self._tries))  # meters that sleep hear the first one
+        try:
+            yield from self._look_everywhere(self.mask.digits)
+        except HopelessError:
+            self._due.clear()
+            why = "something unreadable answers whatever is asked: noise, a wrong rate, or no M-Bus behind this port"
+            self._findings.give_up(self.mask.digits, why)
+
+    def _look_everywhere(self, root: str) -> Steps:
+        probe = yield from self._asker.ask(root, tries=max(2, self._tries))  # meters that sleep hear the first one
         if isinstance(probe, Crowd | Mute):
-            yield from self._resolve(_Crowd(root, probe), max(_GUESS, len(self._findings.expected(root))))
+            yield from self._resolve([Open(root, probe)])
             if self._exhaustive:
-                yield from self._look_for_illegal(root, free(root))
-        yield from self._look_for_hidden()
-        yield from self._look_for_missing(root)
+                yield from self._doubts.look_for_illegal(root, free(root))
+        yield from self._doubts.look_for_hidden(root)
+        yield from self._doubts.look_for_missing(root)
+        if self._asker.loses:
+            yield from self._doubts.look_again()
 
-    # -- one probe --------------------------------------------------------------------------------------------------
-
-    def _ask(self, mask: str, tries: int = 0, fabrication: str | None = None) -> Generator[Step, Probe, Probe]:
-        """Probe one mask and note what was found. A meter that drowns another, which is there too, is a crowd."""
-        selection = Selection(SecondaryAddress(mask), fabrication)
-        probe = yield from self._probe(selection, tries)
-        if isinstance(probe, Meter) and not _is_meant(selection, probe):  # nobody asked for it
-            self._note(probe, mask)
-            if self._deselects:
-                self._stuck = probe.address
-            else:
-                self._deselects = True
-                probe = yield from self._probe(selection, tries)
-        if not isinstance(probe, Meter):
-            return probe
-        if not _is_meant(selection, probe):
-            return Silent()
-        if probe.address is None:
-            return Mute("sends data that do not name it", probe.telegram)
-        self._note(probe, mask, fabrication)
-        if fabrication is not None:
-            return probe
-        return probe if self._findings.expected(mask) <= {probe.address, self._stuck} else Crowd()
-
-    def _probe(self, selection: Selection, tries: int) -> Generator[Step, Probe, Probe]:
-        self.probes += 1
-        return (yield Step(selection, tries or self._tries, self._deselects))
-
-    def _note(self, meter: Meter, mask: str, fabrication: str | None = None) -> None:
-        if meter.address is not None:
-            self._findings.note(Selection(meter.address, fabrication), meter, mask)
-
-    # -- identifications --------------------------------------------------------------------------------------------
-
-    def _resolve(self, crowd: _Crowd, meters: float) -> Steps:
-        """Find all of about so many meters behind a mask."""
-        mask = crowd.mask
-        if not free(mask):
-            yield from self._tell_apart(crowd)
+    def _resolve(self, crowds: Sequence[Open]) -> Steps:
+        """Find all meters behind masks that have the same digits free."""
+        if len(crowds) > 1 and self._findings.population.size < _ENOUGH:  # the first one shows how they differ
+            yield from self._resolve(crowds[:1])
+            crowds = crowds[1:]
+        if not free(crowds[0].mask):
+            for crowd in crowds:
+                yield from self._apart.tell_apart(crowd)
             return
-        split = _Split()
-        self._splits.append(split)
-        members = [address.identification for address in self._findings.expected(mask)]
-        position = best(self._findings.population, free(mask), meters, members)
-        crowds = yield from self._look(crowd, position, split)
-        sizes: list[int] = []
-        each = (meters - self._findings.count(mask)) / max(len(crowds), 1)
-        for part in crowds:
-            yield from self._resolve(part, max(_FEW, each))
-            split.crowds -= 1
-            sizes.append(self._findings.count(part.mask))
-            each = sum(sizes) / len(sizes)
-        self._splits.pop()
-        for selection in self._findings.doubtful(mask, position):
-            if self._findings.may_drown_another(selection):
-                yield from self._look_behind(selection, thoroughly=False)
-        if self._findings.count(mask) < crowd.least and self._stuck is None:
-            yield from self._explain(crowd, position)
+        for split in list(self._splits(crowds)):
+            yield from self._carry_out(split)
 
-    def _look(self, crowd: _Crowd, position: int, split: _Split) -> Generator[Step, Probe, list[_Crowd]]:
-        """Probe the ten parts of a crowd by one digit; gives those that are crowds themselves."""
-        crowds: list[_Crowd] = []
-        ordered = self._findings.population.in_order(position, _DECIMAL)
+    def _splits(self, crowds: Sequence[Open]) -> Iterator[_Split]:
+        """The crowds, by the digit that is best for each."""
+        together: dict[int, list[Open]] = {}
+        for crowd in crowds:
+            members = [address.identification for address in self._findings.expected(crowd.mask)]
+            size = max(self._level(crowd.mask).size, len(members))
+            position = best(self._findings.population, free(crowd.mask), size, members, len(crowds))
+            together.setdefault(position, []).append(crowd)
+        for position, group in together.items():
+            yield _Split(group, position)
+
+    def _level(self, mask: str) -> Level:
+        """What is known of masks that have these digits free."""
+        return self._levels.setdefault(tuple(free(mask)), Level())
+
+    def _carry_out(self, split: _Split) -> Steps:
+        ordered = self._findings.population.in_order(split.position, _DECIMAL)
+        self._due.append(0)
         for done, value in enumerate(ordered, 1):
-            split.values, split.crowds = len(ordered) - done + 1, len(crowds)
-            part = put(crowd.mask, position, value)
-            probe: Probe
+            self._due[-1] = (len(ordered) - done + 1) * len(split.crowds) + 12 * (len(split.crowded) - split.resolved)
+            yield from self._look(split, [crowd.mask for crowd in split.crowds], value, is_last=done == len(ordered))
+            if len(split.crowded) > 2 and self._findings.population.size == 0:
+                yield from self._resolve_parts(split, 1)  # shows how they differ
+        self._due[-1] = 0
+        yield from self._resolve_parts(split, len(split.crowded))
+        self._due.pop()
+        for crowd in split.crowds:
+            yield from self._doubts.look_behind_lone(crowd, split.position)
+            yield from self._doubts.explain(crowd, split.position)
+            self._level(crowd.mask).add_resolved(self._findings.count(crowd.mask))
+
+    def _resolve_parts(self, split: _Split, number: int) -> Steps:
+        """Look through so many of the crowded parts, those that were looked through already included."""
+        crowds = split.crowded[split.resolved : number]
+        split.resolved = number
+        if crowds:
+            yield from self._resolve(crowds)
+
+    def _look(self, split: _Split, masks: Sequence[str], value: str, *, is_last: bool) -> Steps:
+        """Probe one part of each crowd, the same in each, all at once where that pays."""
+        asked: list[str] = []
+        for mask in masks:
+            part = put(mask, split.position, value)
             if len(self._findings.expected(part)) > 1:
-                probe = Crowd()
-            elif done == len(ordered) and not crowds and self._must_be_last(crowd):
-                crowds.append(_Crowd(part, None))
-                break
+                split.crowded.append(Open(part, Crowd()))
+            elif is_last and self._must_be_there(split, mask):
+                split.crowded.append(Open(part, None))
             else:
-                probe = yield from self._ask(part)
+                asked.append(part)
+        yield from self._ask(split, asked)
+
+    def _ask(self, split: _Split, parts: Sequence[str]) -> Steps:
+        if len(parts) > 1 and not self._is_worthwhile(split, parts):
+            for some in divided(parts):
+                yield from self._ask(split, some)
+        elif len(parts) > 1:
+            probe = yield from self._asker.ask(common(parts))
             if isinstance(probe, Crowd | Mute):
-                crowds.append(_Crowd(part, probe))
-        split.values, split.crowds = 0, len(crowds)
-        return crowds
+                for some in divided(parts):
+                    yield from self._ask(split, some)
+        elif parts:
+            yield from self._ask_one(split, parts[0])
 
-    def _must_be_last(self, crowd: _Crowd) -> bool:
+    def _ask_one(self, split: _Split, part: str) -> Steps:
+        level = self._level(part)
+        probe = yield from self._asker.ask(part, reads=not (free(part) and level.is_crowded))
+        if isinstance(probe, Crowd | Mute | Present):
+            split.crowded.append(Open(part, probe))
+            level.crowded += 1
+        elif isinstance(probe, Meter):
+            level.single += 1
+
+    def _is_worthwhile(self, split: _Split, parts: Sequence[str]) -> bool:
+        """Whether one probe for all these parts is likely to save some."""
+        joint = common(parts)
+        if self._findings.has_alike():  # reading some of them once more would hide who hides behind another
+            return False
+        if any(fits_mask(joint, part.mask) for part in split.crowded):
+            return False
+        masks = [put(part, split.position, "F") for part in parts]
+        found = sum(self._findings.count(mask) for mask in masks)
+        unknown = max(self._level(masks[0]).size * len(masks) - found, 0.5 * len(masks))
+        chance = Chance.of(self._findings.population, joint, split.position, unknown)
+        return is_worthwhile(parts, chance, len(self._findings.expected(joint)))
+
+    def _must_be_there(self, split: _Split, mask: str) -> bool:
         """All meters of a crowd are in the last of its parts if nobody was in any other."""
-        return isinstance(crowd.answer, Crowd) and self._stuck is None and self._findings.count(crowd.mask) == 0
-
-    # -- what does not add up ---------------------------------------------------------------------------------------
-
-    def _explain(self, crowd: _Crowd, position: int) -> Steps:
-        """More answered than was found. It was noise, or an answer was lost, or an identification has hex digits."""
-        yield from self._look_for_missing(crowd.mask)
-        probe = yield from self._ask(crowd.mask, tries=2)
-        if not isinstance(probe, Crowd | Mute):
-            return
-        for selection in self._findings.behind(crowd.mask):
-            yield from self._look_behind(selection, thoroughly=True)
-        if self._findings.count(crowd.mask) >= crowd.least:
-            return
-        yield from self._look_for_illegal(crowd.mask, [position], crowd.least)
-        for part in (put(crowd.mask, position, value) for value in _DECIMAL):
-            if self._findings.count(part) == 0:
-                yield from self._ask_and_resolve(part, tries=2)
-        if self._findings.count(crowd.mask) < crowd.least:
-            others = [one for one in free(crowd.mask) if one != position]
-            yield from self._look_for_illegal(crowd.mask, others, crowd.least)
-        if self._findings.count(crowd.mask) < crowd.least:
-            why = probe.why if isinstance(probe, Mute) else "several meters answer, or one that cannot be understood"
-            self._findings.give_up(crowd.mask, why)
-
-    def _look_for_missing(self, mask: str) -> Steps:
-        """Ask those who should be there one by one."""
-        for address in self._findings.missing(mask):
-            probe = yield from self._ask(address.digits, tries=2)
-            if not isinstance(probe, Meter):
-                self._findings.forget(address)
-
-    def _look_for_illegal(self, mask: str, positions: list[int], enough: int | None = None) -> Steps:
-        """Identifications with A to E at one of these positions, until there are enough."""
-        for position in positions:
-            for value in _ILLEGAL:
-                yield from self._ask_and_resolve(put(mask, position, value))
-            if enough is not None and self._findings.count(mask) >= enough:
-                return
-
-    def _ask_and_resolve(self, mask: str, tries: int = 0) -> Steps:
-        probe = yield from self._ask(mask, tries)
-        if isinstance(probe, Crowd | Mute):
-            yield from self._resolve(_Crowd(mask, probe), _FEW)
-
-    def _look_for_hidden(self) -> Steps:
-        """Look behind the only meter there is, and behind those that are new from the factory."""
-        done: set[Selection] = set()
-        while todo := [selection for selection in self._suspects() if selection not in done]:
-            done.update(todo)
-            for selection in todo:
-                yield from self._look_behind(selection, thoroughly=True)
-
-    def _suspects(self) -> list[Selection]:
-        alike = self._findings.alike()
-        return [
-            selection
-            for selection in self.found
-            if (selection in alike or self._findings.mask_of(selection) == self.mask.digits)
-            and selection.fabrication is None
-            and selection.mask != self._stuck
-        ]
-
-    def _look_behind(self, selection: Selection, *, thoroughly: bool) -> Steps:
-        """Make sure that no other meter hides behind this one.
-
-        Of meters in step there comes one telegram, and it may be, to the checksum, that of the one whose number has
-        the fewest bits. Alone it sends something else; or the same, where all are new: then having been read alone
-        puts it one access number ahead, and the others are heard.
-        """
-        first, mask = self.found[selection], self._findings.mask_of(selection)
-        alone = yield from self._ask(selection.mask.digits)
-        if isinstance(alone, Crowd):
-            yield from self._tell_apart_by_fabrication(selection.mask.digits)
-        if not free(mask) or not isinstance(alone, Meter) or (likeness(alone) == likeness(first) and not thoroughly):
-            return
-        probe = yield from self._ask(mask)
-        drowned = isinstance(probe, Meter) and not _counts_on(first, alone, probe)
-        if mask not in self._doubted and (isinstance(probe, Crowd) or drowned):
-            self._doubted.add(mask)
-            yield from self._resolve(_Crowd(mask, Crowd()), _FEW)
-
-    # -- equal identifications --------------------------------------------------------------------------------------
-
-    def _tell_apart(self, twins: _Crowd) -> Steps:
-        """Meters with the same identification, by medium, manufacturer and version."""
-        mask = twins.mask
-        if isinstance(twins.answer, Mute):
-            self._take_nameless(mask, twins.answer)
-            return
-        if self._stuck is not None:
-            self._findings.give_up(mask, f"{self._stuck} answers as well, whoever is selected")
-            return
-        alike = [*(one.mask.digits for one in self.found), *_headers(twins, mask)]
-        for part in free_parts(mask):
-            for is_due, values in tiers(part, alike):
-                if not is_due and not self._exhaustive and self._findings.count(mask) > 1:
-                    break
-                for value in values:
-                    found = part.put(mask, value)
-                    probe = yield from self._ask(found)
-                    if isinstance(probe, Crowd | Mute):
-                        yield from self._tell_apart(_Crowd(found, probe))
-            if self._findings.count(mask) > 1:
-                return
-            probe = yield from self._ask(mask, tries=2)
-            if not isinstance(probe, Crowd):
-                return
-        yield from self._tell_apart_by_fabrication(mask)
-
-    def _take_nameless(self, mask: str, answer: Mute) -> None:
-        """A meter that says nothing, or not who it is: the mask that it answers to is its name."""
-        if answer.telegram is None:
-            self._findings.give_up(mask, answer.why)
-        else:
-            address = SecondaryAddress(mask)
-            self._findings.note(Selection(address), Meter(answer.telegram, address), mask)
-
-    def _tell_apart_by_fabrication(self, mask: str) -> Steps:
-        """The same eight bytes twice: some meters know the enhanced selection by fabrication number."""
-        before = len(self.found)
-        probe = yield from self._ask(mask, fabrication="F" * DIGITS)
-        if isinstance(probe, Crowd):
-            yield from self._split_fabrication(mask, "F" * DIGITS, DIGITS - 1)
-        if len(self.found) < before + 2:
-            why = "several meters have this same secondary address: give one of them another identification"
-            self._findings.give_up(mask, why)
-
-    def _split_fabrication(self, mask: str, fabrication: str, position: int) -> Steps:
-        crowds: list[str] = []
-        for value in _DECIMAL:
-            part = put(fabrication, position, value)
-            probe = yield from self._ask(mask, fabrication=part)
-            if isinstance(probe, Crowd):
-                crowds.append(part)
-        if len(crowds) == len(_DECIMAL) or position == 0:  # they do not look at the number
-            return
-        for part in crowds:
-            yield from self._split_fabrication(mask, part, position - 1)
-
-
-def _is_meant(selection: Selection, meter: Meter) -> bool:
-    return meter.address is None or selection.mask.matches(meter.address)
-
-
-def _counts_on(first: Meter, second: Meter, third: Meter) -> bool:
-    """Whether the access number of a third telegram is that of the meter of the second; not all meters count."""
-    numbers = [meter.telegram.header.access_number for meter in (first, second, third) if meter.telegram.header]
-    step = 0 if numbers[0] == numbers[1] else 1
-    return len(numbers) < 3 or (numbers[2] - numbers[1]) % 256 == step
-
-
-def _headers(crowd: _Crowd, mask: str) -> Iterator[str]:
-    """Addresses in garbled telegrams: of meters that send the same header, it is readable even so."""
-    for heard in crowd.answer.heard if isinstance(crowd.answer, Crowd) else ():
-        if heard[:1] == b"\x68" and heard[3:4] == b"\x68" and heard[6:7] == b"\x72" and len(heard) >= 15:
-            address = SecondaryAddress.from_bytes(heard[7:15])
-            if address.identification == mask[:DIGITS]:
-                yield address.digits
+        crowd = next(crowd for crowd in split.crowds if crowd.mask == mask)
+        return (
+            isinstance(crowd.answer, Crowd)
+            and self._asker.stuck is None
+            and self._findings.count(mask) == 0
+            and not split.is_split_up(mask)
+        )

@@ -13,7 +13,7 @@ from math import log, prod
 
 DIGITS = 8  # of an identification
 _ALL = (1 << DIGITS) - 1
-_VALUES = 10  # of a digit
+VALUES = 10  # of a digit
 
 # What an answer costs, in silent probes: these last for a selection and the whole window, 0.27 s at 2400 Bd. A meter
 # is read once in any order; of a crowd there comes a garbled telegram.
@@ -24,6 +24,7 @@ _SILENT, _METER, _CROWD = 1.0, 1.0, 2.5
 # where there are fewer.
 _BELIEVED = (3.0, 3.0, 3.5, 4.0, 5.0, 7.0, 10.0, 9.5)
 _WEIGHT = 1.5  # pairs of meters that this belief is worth
+_FEW = 3  # meters of which the digits tell nothing of the digits of others
 _ROOM = 1.05  # possible identifications for each meter, at the least
 _DENSEST = 0.95  # share of the possible ones that exist, at the most
 
@@ -56,19 +57,47 @@ class Population:
                         self._at_least[subset] += self._at_least[subset | bit]
         return self._at_least[digits]
 
+    def spread(self, fixed: int, digits: int) -> float:
+        """How many combinations of these digits there are among meters that agree in the fixed ones.
+
+        Two meters agree in them with the chance 1/n where they take n values: the estimate is that, turned round.
+        """
+        believed = prod(self._usual_spread(bit) for bit in _bits(digits))
+        pairs = self.agreeing(fixed) + _WEIGHT
+        return pairs / (self.agreeing(fixed | digits) + _WEIGHT / believed)
+
+    def _usual_spread(self, bit: int) -> float:
+        """How many values a digit takes among all meters."""
+        pairs = self.agreeing(0) + _WEIGHT
+        return pairs / (self.agreeing(bit) + _WEIGHT / _BELIEVED[bit.bit_length() - 1])
+
+    def seen(self, mask: str, position: int) -> "Counter[str]":
+        """The values of one digit among the meters known that agree with a mask in the others; of all, where few do."""
+        places = [place for place in range(DIGITS) if place != position and mask[place] != "F"]
+        near = [one for one in self._known if all(one[place] == mask[place] for place in places)]
+        return Counter(one[position] for one in (near if len(near) >= _FEW else self._known))
+
+    @property
+    def size(self) -> int:
+        """How many identifications are known."""
+        return len(self._known)
+
     def in_order(self, position: int, values: Iterable[str]) -> list[str]:
         """The values of a digit, the likely ones last: where all others are silent, the last need not be asked."""
         seen = Counter(identification[position] for identification in self._known)
         return sorted(values, key=lambda value: (seen[value], value))
 
 
-def best(population: Population, free: Sequence[int], meters: float, members: Sequence[str] = ()) -> int:
+def best(
+    population: Population, free: Sequence[int], meters: float, members: Sequence[str] = (), siblings: int = 1
+) -> int:
     """The one of the free positions, of which there must be one, by which to split a crowd of about so many meters.
 
     `members` are those of whom it is known that they are in it: where they are few, they are what has to be separated.
+    `siblings`: how many crowds are split together; a value that nobody has costs them one probe, see joint.py.
     """
-    plan = _Plan(population, sum(1 << position for position in free), meters)
-    few = members if len(members) <= _VALUES else ()
+    plan = _Plan(population, sum(1 << position for position in free), meters, siblings)
+    few = members if len(members) <= VALUES else ()
     return min(free, key=lambda position: (-len({member[position] for member in few}), plan.cost(position)))
 
 
@@ -78,12 +107,13 @@ class _Plan:
     No two meters are the same, so where the digits that are left can tell no two apart there is one at the most.
     """
 
-    def __init__(self, population: Population, free: int, meters: float) -> None:
+    def __init__(self, population: Population, free: int, meters: float, siblings: int) -> None:
         self._population = population
+        self._siblings = siblings
         self._free = free
         self._more = 1.0
         self._crowds: dict[int, float] = {}
-        self._possible = min(self._values(free), prod(min(self._values(bit), _VALUES) for bit in _bits(free)))
+        self._possible = min(self._values(free), prod(min(self._values(bit), VALUES) for bit in _bits(free)))
         if 1 < self._possible < _ROOM * meters:  # too few were seen yet to show all values
             self._more = log(_ROOM * meters) / log(self._possible)
             self._possible = _ROOM * meters
@@ -94,21 +124,24 @@ class _Plan:
         return self._split(0, 1 << position)
 
     def _values(self, digits: int) -> float:
-        """How many combinations of these digits there are.
-
-        Two meters agree in them with the chance 1/n where they take n values: the estimate is that, turned round.
-        """
-        fixed = _ALL & ~self._free
-        believed = prod(_BELIEVED[bit.bit_length() - 1] for bit in _bits(digits))
-        pairs = self._population.agreeing(fixed) + _WEIGHT
-        return float((pairs / (self._population.agreeing(fixed | digits) + _WEIGHT / believed)) ** self._more)
+        """How many combinations of these digits there are."""
+        return float(self._population.spread(_ALL & ~self._free, digits) ** self._more)
 
     def _split(self, used: int, bit: int) -> float:
         """Cost of looking at all values of one digit, where those in `used` are fixed already."""
-        occupied = max(1.0, min(self._values(used | bit) / self._values(used), _VALUES))
+        occupied = self._occupied(used, bit)
         none, one, crowd = self._chances(used | bit)
         each = none * _SILENT + one * _METER + crowd * _CROWD + self._crowd(used | bit)
-        return (_VALUES - occupied) * _SILENT + occupied * each
+        return self._unused(used, occupied) + occupied * each
+
+    def _occupied(self, used: int, bit: int) -> float:
+        """How many values of a digit there are where those in `used` are fixed."""
+        return max(1.0, min(self._values(used | bit) / self._values(used), VALUES))
+
+    def _unused(self, used: int, occupied: float) -> float:
+        """Cost of the values that nobody has, for each of the crowds that are split together."""
+        crowds = self._siblings * (self._values(used) * self._chances(used)[2] if used else 1.0)
+        return (VALUES - occupied) * _SILENT / max(crowds, 1.0)
 
     def _crowd(self, used: int) -> float:
         """Cost of the split that a mask needs where it is a crowd, times the chance that it is one."""
@@ -121,7 +154,9 @@ class _Plan:
     def _extra(self, used: int, bit: int) -> float:
         """The cost of a split, less what it would have been where there is no crowd and so no split."""
         none, one, _ = self._chances(used)
-        without = none * _VALUES * _SILENT + one * ((_VALUES - 1) * _SILENT + _METER)
+        occupied = self._occupied(used, bit)
+        silent = self._unused(used, occupied) + occupied * _SILENT
+        without = none * silent + one * (silent - _SILENT + _METER)
         return max(0.0, self._split(used, bit) - without)
 
     def _chances(self, used: int) -> tuple[float, float, float]:

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
+from mbusd.mbus.exchanges import Direction, Exchange, Heard, MeterSeen
 from mbusd.mbus.frames import Frame, FrameReader, Noise, encode
-from mbusd.mbus.pairing import Direction, Exchange, Heard, MeterSeen, Pairing
+from mbusd.mbus.pairing import Pairing
 
 _HEAD_START = 2  # characters: E5 begins 6 after its request and 2 before the next, at least; this is the middle
 

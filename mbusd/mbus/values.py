@@ -1,4 +1,4 @@
-"""Data bytes to values: integers, BCD, reals, dates, text (EN 13757-3 annex A, types A to J).
+"""Data bytes to values: integers, BCD, reals, dates, text; and clocks back (EN 13757-3 annex A, types A to J).
 
 Bytes are in the order of mode 1, low byte first. Numbers are exact. A function raises DecodeError where the meter says
 that it has no valid value, with a message for the record's `problem`.
@@ -6,6 +6,7 @@ that it has no valid value, with a message for the record's `problem`.
 
 import math
 import struct
+from calendar import isleap
 from datetime import date, datetime, time
 from decimal import Context, Decimal
 from typing import NoReturn
@@ -13,6 +14,8 @@ from typing import NoReturn
 from mbusd.mbus.errors import DecodeError
 
 _EXACT = Context(prec=400)  # wider than any number that ten scaling VIFEs can make of a record
+
+FIRST_YEAR, LAST_YEAR = 1981, 2080  # of two digits without a century
 
 _EVERY_YEAR = 127
 _EVERY_MONTH = 15
@@ -133,6 +136,33 @@ def datetime_i(raw: bytes) -> datetime:
     return datetime.combine(_date(year, month & 15, day & 31), _time(hour & 31, minute & 63, second & 63))
 
 
+def encode_g(when: date) -> bytes:
+    """Type G of a date, 1981 to 2080. Raises ValueError for other years, whose century a meter would mistake."""
+    if _century(when.year % 100, 0) != when.year:
+        raise ValueError(f"the year {when.year} has no safe form: {FIRST_YEAR} to {LAST_YEAR} have")
+    return _date_bytes(when)
+
+
+def encode_f(when: datetime, *, summer_time: bool = False) -> bytes:
+    """Type F of a local time, 1981 to 2299; it has no place for seconds. Raises ValueError for other years."""
+    hundreds = max(when.year - 1900, 0) // 100
+    if hundreds > 3 or _century(when.year % 100, hundreds) != when.year:
+        raise ValueError(f"the year {when.year} has no form: {FIRST_YEAR} to 2299 have")
+    return bytes([when.minute, when.hour | hundreds << 5 | summer_time << 7]) + _date_bytes(when)
+
+
+def encode_i(when: datetime, *, summer_time: bool = False) -> bytes:
+    """Type I of a local time to the second, 1981 to 2080, with its weekday. Raises ValueError for other years."""
+    day = encode_g(when)
+    second = when.second | summer_time << 6 | isleap(when.year) << 7
+    return bytes([second, when.minute, when.hour | when.isoweekday() << 5]) + day + b"\0"
+
+
+def _date_bytes(when: date) -> bytes:
+    year = when.year % 100
+    return bytes([when.day | (year & 7) << 5, when.month | year >> 3 << 4])
+
+
 def time_j(raw: bytes) -> str:
     """Type J: 3 bytes, a time of day as HH:MM:SS; all bits set means "invalid"."""
     _refuse_all_ones(raw)
@@ -151,7 +181,7 @@ def _century(year: int, hundreds: int) -> int:
         _no_value("a rule for every year, not a date")
     if year > 99:
         _no_value(f"there is no year {year} in a century")
-    return 2000 + year if hundreds == 0 and year <= 80 else 1900 + 100 * hundreds + year
+    return 2000 + year if hundreds == 0 and year <= LAST_YEAR - 2000 else 1900 + 100 * hundreds + year
 
 
 def _date(year: int, month: int, day: int) -> date:

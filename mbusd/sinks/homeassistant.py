@@ -53,12 +53,14 @@ class Discovery:
         return f"{self.discovery_prefix}/device/{identifier}/config"
 
 
-def meter_payload(discovery: Discovery, reading: Reading, bus: str) -> Payload:
-    """The message that announces one meter and an entity for each of its measurements."""
+def meter_payload(discovery: Discovery, reading: Reading, bus: str, *, has_alarms: bool = False) -> Payload:
+    """The message that announces one meter and an entity for each of its measurements; one for its alarms, if any."""
     base, meter = discovery.base_topic, reading.meter
     identifier = discovery.meter_id(reading.identity, meter)
     device = _meter_device(discovery, reading, identifier)
     components: Components = {**components_of(reading, newer_classes=discovery.newer_classes), **_extras(base, reading)}
+    if has_alarms:
+        components["alarm"] = _alarm(f"{base}/{meter}/alarm")
     availability = (f"{base}/bridge/state", f"{base}/bus/{bus}/state", f"{base}/{meter}/availability")
     return {
         "dev": device,
@@ -148,6 +150,16 @@ def _bus(base: str, bus: str) -> Components:
         "cmd_t": f"{base}/bridge/request/scan",
         "pl_prs": dumps({"bus": bus}),
     } | _needs_bridge(base)
+    components[f"{prefix}_trouble"] = {
+        "p": "binary_sensor",
+        "name": f"Bus {bus} trouble",
+        "dev_cla": "problem",
+        "ent_cat": "diagnostic",
+        "stat_t": f"{base}/bus/{bus}/statistics",
+        "val_tpl": "{{ 'ON' if value_json.get('trouble') else 'OFF' }}",
+        "json_attr_t": f"{base}/bus/{bus}/statistics",
+        "json_attr_tpl": "{{ {'trouble': value_json.get('trouble')} | tojson }}",
+    } | _needs_bridge(base)
     for count in (*_STATISTICS, "utilisation"):
         is_share = count == "utilisation"
         component: Component = {
@@ -219,6 +231,20 @@ def _extras(base: str, reading: Reading) -> Components:
             "val_tpl": template("time"),
         },
         "read_now": button,
+    }
+
+
+def _alarm(topic: str) -> Component:
+    """Unknown where the topic was cleared; a changing time among the attributes would be a row in the recorder each."""
+    said = "{% set said = value_json | default({}) %}"
+    return {
+        "p": "binary_sensor",
+        "name": "Alarm",
+        "dev_cla": "problem",
+        "stat_t": topic,
+        "val_tpl": said + "{{ none if 'alarm' not in said else 'ON' if said['alarm'] else 'OFF' }}",
+        "json_attr_t": topic,
+        "json_attr_tpl": said + "{{ {'code': said.get('code'), 'bits': said.get('bits')} | tojson }}",
     }
 
 

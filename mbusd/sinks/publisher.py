@@ -10,7 +10,10 @@ from datetime import datetime
 
 from mbusd.exact_json import JsonValue
 from mbusd.model import (
+    AlarmTaken,
     BusChanged,
+    BusStatistics,
+    BusTroubled,
     Event,
     MeterChanged,
     MeterInfo,
@@ -21,9 +24,10 @@ from mbusd.model import (
     StatisticsTaken,
 )
 from mbusd.settings import Settings
+from mbusd.sinks.alarms import Alarms
 from mbusd.sinks.announcements import Announcements
 from mbusd.sinks.homeassistant import Discovery, bridge_payload, meter_payload
-from mbusd.sinks.topics import ONLINE, Asked, Message, Topics
+from mbusd.sinks.topics import ONLINE, OWN_TOPICS, Asked, Message, Topics
 
 URL = "https://github.com/mbusd/mbusd"
 
@@ -38,6 +42,7 @@ class Publisher:
         self._settings = settings
         self._topics = Topics(mqtt.base_topic, mqtt.retain, mqtt.qos, mqtt.values, mqtt.telegrams)
         self._discovery = Discovery(mqtt.base_topic, settings.homeassistant.discovery_prefix, version, URL)
+        self._alarms = Alarms(self._topics)
         self._announcements = Announcements(self._discovery)
         counts = {"buses": len(settings.buses), "meters": sum(len(bus.meters) for bus in settings.buses)}
         self._info = self._topics.of_info(version, started, counts, public_settings)
@@ -45,6 +50,8 @@ class Publisher:
         self._seen: dict[str, Reading] = {}  # the last reading of each meter, with every measurement it ever had
         self._shapes: dict[str, object] = {}
         self._last: dict[str, Reading] = {}
+        self._statistics: dict[str, BusStatistics] = {}
+        self._troubles: dict[str, BusTroubled] = {}
         self._said: dict[str, object] = {}  # by topic, for `only_on_change`
         self._has_learnt = False
         self._has_cleared = False
@@ -58,7 +65,7 @@ class Publisher:
     @property
     def subscriptions(self) -> tuple[str, ...]:
         """Requests, what others say of us, and what Home Assistant and our earlier life have left at the broker."""
-        ours = (*self._topics.requests, self._topics.bridge_state)
+        ours = (*self._topics.requests, self._topics.bridge_state, self._topics.alarm("+"))
         if not self._settings.homeassistant.enabled:
             return ours
         return (*ours, self._birth_topic, f"{self._discovery.discovery_prefix}/device/+/config")
@@ -89,6 +96,8 @@ class Publisher:
         match event:
             case ReadingTaken(reading):
                 yield from self._reading(reading)
+            case AlarmTaken():
+                yield from self._alarms.take(event)
             case MeterChanged(info, change, why):
                 yield from self._meter(info, change, why)
             case BusChanged(bus, up, why):
@@ -96,8 +105,11 @@ class Publisher:
                 yield self._topics.of_event("bus_back" if up else "bus_lost", bus=bus, why=why)
             case ScanChanged():
                 yield self._topics.of_scan(event)
+            case BusTroubled():
+                yield from self._trouble(event)
             case StatisticsTaken(bus, statistics):
-                yield self._topics.of_statistics(bus, statistics)
+                self._statistics[bus] = statistics
+                yield self._topics.of_statistics(bus, statistics, self._troubles.get(bus))
 
     def meters(self) -> Iterator[Message]:
         """The list of all meters, as it is now."""
@@ -120,7 +132,9 @@ class Publisher:
             yield self._topics.of_bridge(online=True)
 
     def learn(self, topic: str, payload: str) -> bool:
-        """Take note of a discovery message found at the broker; False if the message is something else."""
+        """Take note of a discovery message or an alarm found at the broker; False if the message is something else."""
+        if self._alarms.learn(topic, payload):
+            return True
         if not topic.startswith(f"{self._discovery.discovery_prefix}/device/"):
             return False
         if topic.startswith(f"{self._discovery.discovery_prefix}/device/mbusd_"):
@@ -140,6 +154,9 @@ class Publisher:
             yield from self._discover(self._announcements.update(self._discovery.bridge_topic, payload))
             for seen in self._seen.values():
                 yield from self._announce(seen)
+        for info in self._meters.values():
+            if not info.has_alarms:
+                yield from self._alarms.forget(info.name)
         yield from self._clear_leftovers()
 
     def asked(self, topic: str, payload: str) -> Asked | None:
@@ -150,7 +167,27 @@ class Publisher:
         """What is said to whoever asked."""
         return self._topics.of_outcome(asked, outcome)
 
+    def _trouble(self, now: BusTroubled) -> Iterator[Message]:
+        """Told when it begins and when it ends; in between it stands in the statistics."""
+        before = self._troubles.pop(now.bus, None)
+        if now.code is not None:
+            self._troubles[now.bus] = now
+        after = self._troubles.get(now.bus)
+        if after == before:
+            return
+        if after is None:
+            yield self._topics.of_event("bus_well", bus=now.bus)
+        else:
+            yield self._topics.of_event("bus_trouble", bus=now.bus, code=now.code, what=now.what, todo=now.todo)
+        if now.bus in self._statistics:
+            yield self._topics.of_statistics(now.bus, self._statistics[now.bus], after)
+
     def _meter(self, info: MeterInfo, change: str, why: str) -> Iterator[Message]:
+        before = self._meters.get((info.bus, info.address))
+        if before is not None and before.name != info.name:
+            yield from self._alarms.forget(before.name)
+        if not info.has_alarms:
+            yield from self._alarms.forget(info.name)
         self._meters[info.bus, info.address] = info
         self.meters_changed = True
         if info.name:
@@ -182,6 +219,7 @@ class Publisher:
         before = self._seen.get(reading.meter)
         if before is not None and before.identity != reading.identity:
             yield from self._clear_values(before, reading)
+            yield from self._alarms.exchanged(reading.meter, reading.identity)
             before = None
         measurements = {item.key: item for item in before.measurements} if before else {}
         measurements |= {item.key: item for item in reading.measurements}
@@ -198,7 +236,7 @@ class Publisher:
         kept = {item.key for item in reading.measurements}
         if self._settings.mqtt.values:
             for item in before.measurements:
-                if item.key not in kept:
+                if item.key not in kept | OWN_TOPICS:
                     message = self._topics.of_value(reading.meter, item.key, None)
                     self._said.pop(message.topic, None)
                     yield message
@@ -214,13 +252,19 @@ class Publisher:
         return known != content
 
     def _announce(self, seen: Reading) -> Iterator[Message]:
-        shape = (seen.identity, [(item.key, item.unit, item.kind, item.decimals) for item in seen.measurements])
+        info = next((info for info in self._meters.values() if info.name == seen.meter), None)
+        bus, has_alarms = ("", False) if info is None else (info.bus, info.has_alarms)
+        items = [(item.key, item.unit, item.kind, item.decimals) for item in seen.measurements]
+        shape = (seen.identity, has_alarms, items)
         if self._shapes.get(seen.meter) == shape:
             return
         self._shapes[seen.meter] = shape
-        bus = next((info.bus for info in self._meters.values() if info.name == seen.meter), "")
         topic = self._discovery.meter_topic(seen.identity, seen.meter)
-        yield from self._discover(self._announcements.update(topic, meter_payload(self._discovery, seen, bus)))
+        payload = meter_payload(self._discovery, seen, bus, has_alarms=has_alarms)
+        messages = self._announcements.update(topic, payload)
+        if any(not text for _, text in messages):  # the meter was exchanged while nobody looked
+            yield from self._alarms.exchanged(seen.meter, seen.identity)
+        yield from self._discover(messages)
 
     def _discover(self, messages: list[tuple[str, str]]) -> Iterator[Message]:
         for topic, payload in messages:

@@ -10,7 +10,9 @@ from typing import cast, get_args
 from mbusd import exact_json
 from mbusd.exact_json import JsonValue
 from mbusd.model import (
+    Alarm,
     BusStatistics,
+    BusTroubled,
     ChangeMeter,
     ChangeName,
     Command,
@@ -30,6 +32,8 @@ from mbusd.model import (
 REQUESTS = ("read", "read_all", "scan", "set_address", "set_identification", "set_baudrate", "set_clock", "reset")
 ONLINE = "online"
 OFFLINE = "offline"
+OWN_TOPICS = frozenset({"alarm", "availability", "get", "telegram"})
+"""Words behind a meter's name that no key may take; no quantity is called so."""
 LONGEST_REQUEST = 10_000  # characters; answers echo parts of requests, and brokers have a limit
 
 
@@ -79,6 +83,14 @@ class Topics:
     def availability(self, name: str) -> str:
         return f"{self.base}/{name}/availability"
 
+    def alarm(self, name: str) -> str:
+        return f"{self.base}/{name}/alarm"
+
+    def meter_of_alarm(self, topic: str) -> str | None:
+        """Whose alarm it is; None where the topic is something else."""
+        words = topic.removeprefix(f"{self.base}/").split("/")
+        return words[0] if len(words) == 2 and topic == self.alarm(words[0]) else None
+
     def bus_state(self, bus: str) -> str:
         return f"{self.base}/bus/{bus}/state"
 
@@ -88,18 +100,20 @@ class Topics:
     def of_bus(self, bus: str, *, up: bool) -> Message:
         return Message(self.bus_state(bus), ONLINE if up else OFFLINE)
 
-    def of_statistics(self, bus: str, statistics: BusStatistics) -> Message:
-        """Counts by name; `utilisation` in percent of the time."""
+    def of_statistics(self, bus: str, statistics: BusStatistics, trouble: BusTroubled | None = None) -> Message:
+        """Counts by name; `utilisation` in percent of the time; `trouble`: what is wrong with the wire, or null."""
         numbers = {name: getattr(statistics, name) for name in BusStatistics.__slots__}
         numbers["utilisation"] = round(100 * statistics.utilisation, 1)
-        return Message(f"{self.base}/bus/{bus}/statistics", json.dumps(numbers))
+        numbers["trouble"] = None if trouble is None else _sentences(trouble.what, trouble.todo)
+        return Message(f"{self.base}/bus/{bus}/statistics", json.dumps(numbers, ensure_ascii=False))
 
     def of_reading(self, reading: Reading, keys: Iterable[str]) -> Iterator[Message]:
         """One JSON document, one topic a value; every key of `keys` is in the document, null where it was not sent."""
         yield self._of_meter(self.meter(reading.meter), exact_json.dumps(_document(reading, keys)))
         if self.values:
             for item in reading.measurements:
-                yield self.of_value(reading.meter, item.key, item.value)
+                if item.key not in OWN_TOPICS:
+                    yield self.of_value(reading.meter, item.key, item.value)
         if self.telegrams:
             payload = " ".join(telegram.hex().upper() for telegram in reading.telegrams)
             yield Message(f"{self.base}/{reading.meter}/telegram", payload, retain=False)
@@ -110,6 +124,21 @@ class Topics:
 
     def _of_meter(self, topic: str, payload: str) -> Message:
         return Message(topic, payload, self.retain, self.qos)
+
+    def of_alarm(self, alarm: Alarm) -> Message:
+        """Whether there is one, the alarm byte and its bits; of a meter that answers with records, those by key."""
+        said: dict[str, JsonValue] = {
+            "time": _utc(alarm.taken_at),
+            "alarm": alarm.is_raised,
+            "code": alarm.code,
+            "bits": list(alarm.bits),
+        }
+        values: dict[str, JsonValue] = {item.key: item.value for item in alarm.measurements}
+        return Message(self.alarm(alarm.meter), exact_json.dumps(said | values | said))
+
+    def no_alarm(self, meter: str) -> Message:
+        """Clears the topic: nobody asks this meter for alarms any more."""
+        return Message(self.alarm(meter), "")
 
     def of_availability(self, info: MeterInfo) -> Message:
         return Message(self.availability(info.name), ONLINE if info.online else OFFLINE)
@@ -130,9 +159,9 @@ class Topics:
         }
         return Message(f"{self.base}/bridge/info", exact_json.dumps(document))
 
-    def of_event(self, kind: str, **details: str | None) -> Message:
-        """Something that happened once: not retained."""
-        document = {"event": kind} | {name: value for name, value in details.items() if value}
+    def of_event(self, kind: str, **details: JsonValue) -> Message:
+        """Something that happened once: not retained. What is None or empty text is left out."""
+        document = {"event": kind} | {name: value for name, value in details.items() if value not in (None, "")}
         payload = json.dumps(document, ensure_ascii=False)
         return Message(f"{self.base}/bridge/event", payload, retain=False, is_unique=True)
 
@@ -165,9 +194,11 @@ class Topics:
         document: dict[str, JsonValue] = {"status": "ok"}
         if outcome.error:
             document = {"status": "error", "error": outcome.error}
-        elif outcome.found is not None:
+        if outcome.found is not None:  # of a scan that the port did not survive, too
             found: list[JsonValue] = [_found(one) for one in outcome.found]
             document["data"] = {"found": found, "remarks": list(outcome.remarks)}
+        elif outcome.error:
+            pass
         elif isinstance(asked.command, Scan):
             document["data"] = {}
         elif isinstance(asked.command, ChangeMeter):
@@ -185,6 +216,10 @@ class Topics:
 def plain(value: Value) -> str:
     """A value as the plain text of its own topic."""
     return value if isinstance(value, str) else exact_json.dumps(value).strip('"')
+
+
+def _sentences(*parts: str) -> str:
+    return " ".join(f"{part.rstrip('.')}." for part in parts if part)
 
 
 def _request(command: str, payload: str) -> Asked:

@@ -3,50 +3,64 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
+from typing import TypeVar
 
 from mbusd.mbus.address import SELECTED, SecondaryAddress
 from mbusd.mbus.frames import Ack, Frame, FrameReader, LongFrame, Noise, encode
 from mbusd.mbus.link import Conversation, Reply, Request, Silence
-from mbusd.mbus.probe import Probe, probe_secondary
+from mbusd.mbus.probe import probe_secondary
 from mbusd.mbus.search import Search
 from mbusd.simulator import Answer, Behaviour, Moment, SimulatedBus, SimulatedMeter, identity
+from mbusd.superposition import superpose
 from tests.mbus.driving import talk
 
 KINDS = (("KAM", 9, 4), ("SEN", 14, 7), ("EMH", 2, 2), ("ELS", 33, 3), ("SON", 13, 4), ("ELV", 18, 0x1B))
 PROBE_SECONDS = 0.2
+T = TypeVar("T")
 
 
 @dataclass
 class Wire:
-    """The bus, its clock, and how often each request is lost."""
+    """The bus and its clock. `baudrate`: meters begin at once, or at this rate each after its own delay.
+
+    `lost`: the share of all answers that do not arrive.
+    """
 
     bus: SimulatedBus
+    baudrate: int | None = None
+    lost: float = 0.0
+    chance: Random = field(default_factory=lambda: Random(0))  # noqa: S311 - simulates, keeps no secret
     seconds: float = 0.0
     requests: list[bytes] = field(default_factory=list)
 
     def __call__(self, request: Request) -> Reply:
         self.seconds += PROBE_SECONDS
-        data = encode(request.frame)
-        self.requests.append(data)
-        heard = self.bus.answer(data, self.seconds)
-        if heard is None:
+        self.requests.append(encode(request.frame))
+        answers = self.bus.answers(request.frame, self.seconds)
+        arriving = [one for one in answers if self.chance.random() >= self.lost]
+        heard = superpose((round(one.delay * (self.baudrate or 0)), one.data) for one in arriving)
+        if not heard:
             return Silence()
         reader = FrameReader()
         events = [*reader.feed(heard), *reader.flush()]
         return next((event for event in events if not isinstance(event, Noise)), events[0])
 
-    def ask(self, conversation: Conversation[Probe]) -> Probe:
+    def ask(self, conversation: Conversation[T]) -> T:
         return talk(conversation, self)
 
 
-def searched(meters: Sequence[SimulatedMeter], search: Search | None = None, most: int = 5000) -> Search:
+def searched(
+    meters: Sequence[SimulatedMeter], search: Search | None = None, most: int = 5000, baudrate: int | None = None
+) -> Search:
     """The search, carried out to its end among these meters."""
     search = search or Search()
-    wire = Wire(SimulatedBus(list(meters)))
+    wire = Wire(SimulatedBus(list(meters)), baudrate)
     steps = search.steps()
     step = next(steps)
     while search.probes <= most:
-        conversation = probe_secondary(step.selection, step.tries, is_known=search.is_known, deselects=step.deselects)
+        conversation = probe_secondary(
+            step.selection, step.tries, is_known=search.is_known, deselects=step.deselects, reads=step.reads
+        )
         try:
             step = steps.send(talk(conversation, wire))
         except StopIteration:

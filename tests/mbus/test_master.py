@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from random import Random
 
@@ -12,7 +13,7 @@ from mbusd.mbus.errors import DecodeError, NoAnswer, Refused, Stale, WrongMeter
 from mbusd.mbus.frames import Ack, Frame, LongFrame, Noise, ShortFrame, encode, parse
 from mbusd.mbus.link import Conversation, Reply, Request, Silence, acknowledgement, data, exchange
 from mbusd.mbus.master import MOST_TELEGRAMS, LinkState, ReadOut, read_out, req_ud2, select, snd_nke
-from mbusd.mbus.quirks import Nke, Recipe, Step
+from mbusd.mbus.quirks import Nke, RawFrame, Recipe, Step
 from mbusd.mbus.telegram import Telegram, decode
 from mbusd.simulator import Behaviour, FcbMemory, Moment, SimulatedMeter
 from tests.mbus.driving import Script, reply, talk
@@ -410,6 +411,193 @@ def test_the_plain_request_can_be_left_out() -> None:
     script = Script([E5, at_once])
     assert frames(talk(read_out(ADDRESS, Recipe(is_plain=False, pages=(Step(0xB1),))), script)) == [at_once]
     assert script.hex[1] == "68 03 03 68 73 05 B1 29 16"
+
+
+@pytest.mark.parametrize("answer", ["68 04 04 68 08 05 70 11 8E 16", "68 03 03 68 08 05 70 7D 16"])
+def test_a_meter_that_reports_an_error_instead_of_obeying_is_not_read(answer: str) -> None:
+    """What it would send then is not what was selected."""
+    script = Script([E5, reply(answer)])
+    with pytest.raises(Refused):
+        talk(read_out(ADDRESS, Recipe(before=(Step(0x50, b"\x10"),))), script)
+
+
+def test_a_header_that_says_busy_with_nothing_behind_it_is_a_refusal() -> None:
+    busy = LongFrame(0x08, 5, 0x72, METER.to_bytes() + bytes([1, 0x01, 0, 0]))
+    script = Script([E5, busy])
+    with pytest.raises(Refused, match="busy") as refused:
+        talk(read_out(ADDRESS), script)
+    assert refused.value.code == 0x09
+    assert len(script.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "records"), [(0x00, ""), (0x02, ""), (0x01, "01 10 07"), (0x01, "0F 07"), (0x05, "01 10 07")]
+)
+def test_old_values_of_a_busy_meter_and_a_header_without_a_word_are_read(status: int, records: str) -> None:
+    telegram = LongFrame(0x08, 5, 0x72, METER.to_bytes() + bytes([1, status, 0, 0]) + bytes.fromhex(records))
+    assert frames(talk(read_out(ADDRESS), Script([E5, telegram]))) == [telegram]
+
+
+# ------------------------------------------------------------------------------------------------ raw frames
+
+
+def raw(text: str) -> RawFrame:
+    frame = reply(text)
+    assert isinstance(frame, ShortFrame | LongFrame)
+    return RawFrame(frame)
+
+
+NKE_TEST = "10 40 FE 3E 16"
+SELECT_APPLICATION = "68 04 04 68 53 05 50 10 B8 16"
+PAGE_B1 = "68 03 03 68 53 05 B1 09 16"
+
+
+class Asked(Script):
+    """A script that keeps the requests, too."""
+
+    def __init__(self, replies: list[Reply]) -> None:
+        super().__init__(replies)
+        self.requests: list[Request] = []
+
+    def __call__(self, request: Request) -> Reply:
+        self.requests.append(request)
+        return super().__call__(request)
+
+
+def test_raw_frames_before_a_read_out_are_sent_as_they_stand_and_the_link_is_opened_behind_them() -> None:
+    script = Script([E5, E5, E5, page("01 10 07", 1)])
+    result = talk(read_out(ADDRESS, Recipe(before=(raw(NKE_TEST), raw(SELECT_APPLICATION)))), script)
+    assert script.hex == [NKE_TEST, SELECT_APPLICATION, NKE_5, FCB_1]
+    assert result.link.fcb is False
+
+
+def test_a_raw_frame_is_repeated_as_it_stands() -> None:
+    script = Script([E5, SILENCE, NOISE, E5, E5, page("01 10 07", 1)])
+    talk(read_out(ADDRESS, Recipe(before=(raw(SELECT_APPLICATION),))), script)
+    assert script.hex == [NKE_5] + [SELECT_APPLICATION] * 3 + [NKE_5, FCB_1]
+    with pytest.raises(NoAnswer):
+        talk(read_out(ADDRESS, Recipe(before=(raw(SELECT_APPLICATION),))), Script([E5] + [SILENCE] * 3))
+
+
+@pytest.mark.parametrize(("fcb", "resets"), [(None, [NKE_5]), (False, []), (True, [NKE_5])])
+def test_before_a_raw_frame_that_the_meter_would_take_for_a_repetition_the_link_is_reset(
+    *, fcb: bool | None, resets: list[str]
+) -> None:
+    """A meter that is strict would acknowledge the repetition of a SND_UD, and not obey."""
+    script = Script([E5] * len(resets) + [E5, E5, page("01 10 07", 1)])
+    talk(read_out(ADDRESS, Recipe(before=(raw(SELECT_APPLICATION),)), LinkState(fcb)), script)
+    assert script.hex == [*resets, SELECT_APPLICATION, NKE_5, FCB_1]
+
+
+def test_a_raw_page_with_the_fcb_of_the_telegram_before_it_wants_a_reset() -> None:
+    script = Script([E5, FIRST, LAST, E5, page("01 28 02", 2)])
+    talk(read_out(ADDRESS, Recipe(pages=(raw(PAGE_B1),))), script)
+    assert script.hex == [NKE_5, FCB_1, FCB_0, NKE_5, PAGE_B1]
+
+
+def test_a_raw_frame_without_fcv_is_new_to_every_meter() -> None:
+    always_new = "68 04 04 68 43 05 50 10 A8 16"
+    script = Script([E5, E5, page("01 10 07", 1)])
+    talk(read_out(ADDRESS, Recipe(before=(raw(always_new),))), script)
+    assert script.hex == [always_new, NKE_5, FCB_1]
+
+
+def test_to_everybody_a_raw_frame_is_sent_once_and_only_its_window_is_kept() -> None:
+    script = Asked([SILENCE, E5, page("01 10 07", 1)])
+    talk(read_out(ADDRESS, Recipe(before=(raw("68 03 03 68 53 FF 54 A6 16"),))), script)
+    assert [request.is_answered for request in script.requests] == [False, True, True]
+    assert script.hex[1:] == [NKE_5, FCB_1]
+
+
+def test_steps_behind_a_raw_frame_find_the_link_open() -> None:
+    bare = "68 03 03 68 43 FE 50 91 16"  # to 254, without FCV
+    script = Script([E5, E5, E5, E5, page("01 10 07", 1)])
+    talk(read_out(ADDRESS, Recipe(before=(raw(bare), Step(0x50)))), script)
+    assert script.hex == [bare, NKE_5, "68 03 03 68 73 05 50 C8 16", NKE_5, FCB_1]
+    script = Script([E5, E5, E5, page("01 10 07", 1)])
+    talk(read_out(ADDRESS, Recipe(before=(raw(NKE_TEST), Step(0x50)))), script)
+    assert script.hex == [NKE_TEST, "68 03 03 68 73 05 50 C8 16", NKE_5, FCB_1], "it has reset the link already"
+
+
+def test_a_raw_page_that_is_answered_with_data() -> None:
+    plain, voltage = page("01 10 01", 1), page("01 28 02", 2)
+    script = Script([E5, plain, voltage])
+    result = talk(read_out(ADDRESS, Recipe(pages=(raw(PAGE_B1),))), script)
+    assert frames(result) == [plain, voltage]
+    assert script.hex == [NKE_5, FCB_1, PAGE_B1]
+    assert result.link.fcb is True, "the frame had FCB=0"
+    script = Script([page("01 10 03", 3), page("01 28 04", 4)])
+    talk(read_out(ADDRESS, Recipe(pages=(raw(PAGE_B1),)), result.link), script)
+    assert script.hex == [FCB_1, PAGE_B1]
+
+
+def test_a_raw_page_that_is_acknowledged_is_fetched_with_the_fcb_behind_its_own() -> None:
+    plain, fetched = page("01 10 01", 1), page("01 28 02", 2)
+    script = Script([E5, plain, E5, fetched])
+    result = talk(read_out(ADDRESS, Recipe(pages=(raw(SELECT_APPLICATION),))), script)
+    assert frames(result) == [plain, fetched]
+    assert script.hex == [NKE_5, FCB_1, SELECT_APPLICATION, FCB_1]
+
+
+def test_a_raw_page_to_another_address_leaves_a_link_that_nobody_knows() -> None:
+    plain, fetched = page("01 10 01", 1), page("01 28 02", 2)
+    to_test = "68 04 04 68 53 FE 50 10 B1 16"
+    script = Script([E5, plain, E5, E5, fetched])
+    talk(read_out(ADDRESS, Recipe(pages=(raw(to_test),))), script)
+    assert script.hex == [NKE_5, FCB_1, to_test, NKE_5, FCB_1]
+    script = Script([E5, plain, page("01 28 02", 2)])
+    assert talk(read_out(ADDRESS, Recipe(pages=(raw("10 5B FE 59 16"),))), script).link.fcb is None
+
+
+def test_a_raw_request_for_data_is_a_page_and_e5_to_it_is_none() -> None:
+    plain, again = page("01 10 01", 1), page("01 10 02", 2)
+    script = Script([E5, plain, again])
+    result = talk(read_out(ADDRESS, Recipe(pages=(raw(FCB_0),))), script)
+    assert frames(result) == [plain, again]
+    assert result.link.fcb is True
+    with pytest.raises(NoAnswer, match="only E5 where data are due"):
+        talk(read_out(ADDRESS, Recipe(pages=(raw(FCB_0),))), Script([E5, plain, E5, E5, E5]))
+
+
+def test_raw_resets_and_alarms_that_are_only_acknowledged_bring_no_page() -> None:
+    plain = page("01 10 01", 1)
+    recipe = Recipe(pages=(raw(NKE_5), raw("10 5A 05 5F 16")))
+    script = Script([E5, plain, E5, E5])
+    result = talk(read_out(ADDRESS, recipe), script)
+    assert frames(result) == [plain]
+    assert result.link.fcb is True
+    with pytest.raises(NoAnswer, match="none brought data"):
+        talk(read_out(ADDRESS, replace(recipe, is_plain=False)), Script([E5, E5, E5]))
+
+
+def test_a_raw_page_of_another_meter_is_none_of_this_one() -> None:
+    plain, stranger = (
+        page("01 10 01", 1),
+        LongFrame(0x08, 6, 0x72, bytes.fromhex("21 43 65 87 2D 2C 08 04 01 00 00 00")),
+    )
+    with pytest.raises(WrongMeter):
+        talk(read_out(ADDRESS, Recipe(pages=(raw("10 7B 06 81 16"),))), Script([E5, plain, stranger]))
+
+
+def test_a_raw_frame_to_253_reaches_the_meter_that_is_read() -> None:
+    """And not whoever was selected before; a selection of the owner's own is not undone."""
+    select_page = "68 04 04 68 53 FD 50 10 B0 16"
+    script = Script([E5, E5, E5, E5, E5, E5, E5, page("01 10 07", 1)])
+    talk(read_out(METER, Recipe(before=(raw(select_page),))), script)
+    opened = [SELECT, DESELECT, SELECT]
+    assert script.hex == [*opened, select_page, *opened, SELECTED_1]
+    own = "68 11 11 68 53 FD 52 78 56 34 12 FF FF FF FF 0C 78 04 03 02 01 40 16"
+    script = Script([E5, E5, E5, E5, E5, page("01 10 07", 1)])
+    talk(read_out(METER, Recipe(before=(raw(own), raw(select_page)))), script)
+    assert script.hex == [own, select_page, *opened, SELECTED_1]
+
+
+def test_a_raw_reset_at_253_takes_the_selection_away() -> None:
+    plain, second = page("01 10 01", 1), page("01 28 02", 2)
+    script = Script([E5, E5, E5, plain, E5, E5, E5, E5, second])
+    talk(read_out(METER, Recipe(pages=(raw(DESELECT), Step(0xB1)))), script)
+    opened = [SELECT, DESELECT, SELECT]
+    assert script.hex == [*opened, SELECTED_1, DESELECT, *opened, "68 03 03 68 73 FD B1 21 16"]
 
 
 # ------------------------------------------------------------------------------------------------ a bad wire

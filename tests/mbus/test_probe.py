@@ -73,9 +73,9 @@ def test_whoever_does_not_say_the_same_name_again_is_no_meter() -> None:
 
 
 def test_e5_alone_is_no_meter() -> None:
-    found = talk(probe_primary(1), Script([E5, Silence(), Silence()]))
+    found = talk(probe_primary(1), Script([E5, Silence(), Silence(), Silence()]))
     assert found == Mute("acknowledges but sends no data")
-    assert isinstance(talk(probe_primary(1), Script([E5, E5, E5])), Mute)
+    assert isinstance(talk(probe_primary(1), Script([E5, E5, E5, E5])), Mute)
 
 
 def test_an_application_error_is_a_meter_without_a_name() -> None:

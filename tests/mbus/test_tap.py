@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mbusd.mbus.address import SecondaryAddress
+from mbusd.mbus.exchanges import Exchange, MeterSeen, name_of
 from mbusd.mbus.frames import Ack, LongFrame, Noise, ShortFrame, encode
 from mbusd.mbus.master import req_ud2, select, snd_nke
-from mbusd.mbus.pairing import Exchange, MeterSeen, name_of
 from mbusd.mbus.tap import Pace, Tap
 
 CHARACTER = 11 / 2400

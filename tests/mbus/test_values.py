@@ -266,8 +266,35 @@ def test_type_j_without_a_time(data: str, why: str) -> None:
 
 @given(st.dates(date(1981, 1, 1), date(2080, 12, 31)))
 def test_type_g_round_trip(day: date) -> None:
-    year = day.year % 100
-    assert values.date_g(bytes([(year & 7) << 5 | day.day, year >> 3 << 4 | day.month])) == day
+    assert values.date_g(values.encode_g(day)) == day
+
+
+@given(st.datetimes(datetime(1981, 1, 1), datetime(2299, 12, 31, 23, 59)), st.booleans())  # noqa: DTZ001
+def test_type_f_round_trip_cuts_the_seconds_off(when: datetime, summer_time: bool) -> None:  # noqa: FBT001
+    data = values.encode_f(when, summer_time=summer_time)
+    assert values.datetime_f(data) == when.replace(second=0, microsecond=0)
+    assert bool(data[1] & 0x80) == summer_time
+
+
+@given(st.datetimes(datetime(1981, 1, 1), datetime(2080, 12, 31, 23, 59, 59)), st.booleans())  # noqa: DTZ001
+def test_type_i_round_trip(when: datetime, summer_time: bool) -> None:  # noqa: FBT001
+    data = values.encode_i(when, summer_time=summer_time)
+    assert values.datetime_i(data) == when.replace(microsecond=0)
+    assert bool(data[0] & 0x40) == summer_time
+    assert data[2] >> 5 == when.isoweekday()
+
+
+@pytest.mark.parametrize("year", [1, 1980, 2081, 2181])
+def test_a_year_that_two_digits_cannot_say(year: int) -> None:
+    for encode in (values.encode_g, values.encode_i):
+        with pytest.raises(ValueError, match=f"the year {year} has no safe form: 1981 to 2080 have"):
+            encode(datetime(year, 1, 1))  # noqa: DTZ001
+
+
+@pytest.mark.parametrize("year", [1, 1900, 1980, 2300])
+def test_a_year_that_type_f_cannot_say(year: int) -> None:
+    with pytest.raises(ValueError, match=f"the year {year} has no form: 1981 to 2299 have"):
+        values.encode_f(datetime(year, 1, 1))  # noqa: DTZ001
 
 
 DATES: list[tuple[Callable[[bytes], object], int]] = [

@@ -9,23 +9,17 @@ from typing import TypeVar
 import pytest
 
 from mbusd.mbus.address import Address, PrimaryAddress, SecondaryAddress, parse_address
-from mbusd.mbus.aiming import LOOKS, LoneMeter, Target, WriteRefused
-from mbusd.mbus.errors import AddressError, DecodeError
+from mbusd.mbus.aiming import LoneMeter, Target, WriteRefused
+from mbusd.mbus.clocks import HOURLY, NO_TIME, ClockType, LocalClock, clock_record, is_near_the_hour, set_clock
+from mbusd.mbus.errors import AddressError, DecodeError, NoAnswer
 from mbusd.mbus.frames import Ack, LongFrame, Nack, Noise, encode, parse
-from mbusd.mbus.link import Conversation, Reply, Request, Silence
-from mbusd.mbus.writing import (
-    HOURLY,
-    RATE_CI,
-    Plan,
-    Written,
-    application_reset,
-    clock_record,
-    is_near_the_hour,
-    set_address,
-    set_baudrate,
-    set_clock,
-    set_identification,
-)
+from mbusd.mbus.link import Conversation, Reply, Request, Silence, data, exchange
+from mbusd.mbus.master import req_ud2
+from mbusd.mbus.observation import Observation
+from mbusd.mbus.rates import RATE_CI, Plan, set_baudrate
+from mbusd.mbus.sighting import LOOKS, alone, only
+from mbusd.mbus.writing import application_reset, set_address, set_identification
+from mbusd.mbus.written import Written
 from mbusd.simulator import Behaviour, FcbMemory, Moment, SimulatedBus, SimulatedMeter, Writes
 from tests.mbus.driving import Script, reply, talk, telegram_of
 
@@ -40,12 +34,16 @@ STEP = 0.3  # seconds of one exchange
 
 def records(moment: Moment) -> Sequence[bytes]:
     """Energy, and the clock as type F, which cuts the seconds off."""
-    clock = clock_record(moment.clock.replace(second=0), summer_time=False, with_seconds=False)
+    clock = clock_record(moment.clock, "F")
     return [b"\x04\x06\xe7\x91\x00\x00" + clock]
 
 
 def with_seconds(moment: Moment) -> Sequence[bytes]:
-    return [clock_record(moment.clock, summer_time=False, with_seconds=True)]
+    return [clock_record(moment.clock, "I")]
+
+
+def date_alone(moment: Moment) -> Sequence[bytes]:
+    return [clock_record(moment.clock, "G")]
 
 
 def without_clock(_: Moment) -> Sequence[bytes]:
@@ -93,9 +91,10 @@ class Talk:
             result: T = end.value
             return result
 
-    def clock(self) -> datetime:
+    @property
+    def clock(self) -> LocalClock:
         """The right time, which the meters too began with."""
-        return NOON + timedelta(seconds=self.seconds)
+        return LocalClock(lambda: NOON + timedelta(seconds=self.seconds))
 
 
 def _received(answer: bytes | None) -> Reply:
@@ -210,6 +209,55 @@ def test_an_address_is_not_set_where_it_could_do_harm(old: Target, new: int, why
     assert why in refusal(set_address(old, new), on)
     assert [one.primary for one in meters] == [1, 7, 9, 9]
     assert not [frame for frame in on.asked if frame.startswith("68 06")], "no command was sent"
+
+
+@pytest.mark.parametrize("place", [LoneMeter(), parse_address("FFFFFFFF")])
+def test_where_many_may_answer_one_unreadable_answer_is_a_crowd(place: Target) -> None:
+    """The answer that is good may be that of a slow meter, behind those of all others."""
+    spoilt = [True]
+
+    def hears(request: Request, answer: Reply) -> Reply:
+        if request.frame.control == 0x7B and spoilt:
+            spoilt.clear()
+            return NOISE
+        return answer
+
+    on = bus(meter(), hears=hears)
+    if isinstance(place, SecondaryAddress):
+        with pytest.raises(NoAnswer, match=r"are there several meters.*mbusd scan PORT --secondary FFFFFFFF"):
+            on.run(only(place))
+    else:
+        assert "are there several meters" in refusal(set_address(place, 5), on)
+
+
+@pytest.mark.parametrize(
+    ("before", "behind", "is_alone"),
+    [("", "", True), ("FF 00 FF", "00", True), ("68 11 11 68 08", "", False), ("", "68 15 15 68 08", False)],
+)
+@pytest.mark.parametrize("echo", [b"", bytes.fromhex("10 7B 05 80 16")])
+def test_an_answer_among_unreadable_bytes(before: str, behind: str, is_alone: bool, echo: bytes) -> None:  # noqa: FBT001
+    heard = echo + bytes.fromhex(before) + encode(telegram_of(TELEGRAM_AT_5)) + bytes.fromhex(behind)
+    recent: list[Observation] = []
+
+    def answer(request: Request) -> Reply:
+        recent.append(Observation(request.frame, heard))
+        return TELEGRAM_AT_5
+
+    asked = alone(exchange(req_ud2(5, fcb=True), data), recent)
+    if is_alone:
+        assert talk(asked, answer).frame == TELEGRAM_AT_5
+    else:
+        with pytest.raises(NoAnswer, match="unreadable answer"):
+            talk(asked, answer)
+
+
+def test_a_mask_that_means_one_meter() -> None:
+    on = bus(meter(), meter(2, OTHER))
+    assert on.run(only(secondary("12FFFFFF"))).digits == METER
+    with pytest.raises(NoAnswer, match="unreadable"):
+        on.run(only(secondary("FFFFFFFF")))
+    with pytest.raises(NoAnswer, match="no answer"):
+        on.run(only(secondary("3FFFFFFF")))
 
 
 @pytest.mark.parametrize("new", [251, 254, 255, -1])
@@ -458,25 +506,41 @@ def test_an_identification_that_the_meter_has() -> None:
 
 
 @pytest.mark.parametrize(
-    ("when", "summer_time", "seconds", "data"),
+    ("when", "kind", "summer_time", "data"),
     [
-        (datetime(2025, 3, 30, 14, 5), True, False, "04 6D 05 AE 3E 33"),  # noqa: DTZ001
-        (datetime(2025, 3, 30, 14, 5, 36), True, True, "06 6D 64 05 EE 3E 33 00"),  # noqa: DTZ001
-        (datetime(2025, 12, 31, 23, 59, 40), False, False, "04 6D 00 20 41 31"),  # noqa: DTZ001 (the nearest minute)
-        (datetime(2024, 2, 29, 7, 8, 9), False, True, "06 6D 89 08 87 1D 32 00"),  # noqa: DTZ001 (a leap year)
-        (datetime(2025, 3, 30, 14, 5, 35, 600_000), False, True, "06 6D 24 05 EE 3E 33 00"),  # noqa: DTZ001
-        (datetime(2080, 1, 1), False, False, "04 6D 00 20 01 A1"),  # noqa: DTZ001
+        (datetime(2025, 3, 30, 14, 5), "F", True, "04 6D 05 AE 3E 33"),  # noqa: DTZ001
+        (datetime(2025, 3, 30, 14, 5, 36), "I", True, "06 6D 64 05 EE 3E 33 00"),  # noqa: DTZ001
+        (datetime(2025, 3, 30, 14, 5, 36), "G", True, "02 6C 3E 33"),  # noqa: DTZ001
+        (datetime(2024, 2, 29, 7, 8, 9), "I", False, "06 6D 89 08 87 1D 32 00"),  # noqa: DTZ001 (a leap year)
+        (datetime(2080, 1, 1), "F", False, "04 6D 00 20 01 A1"),  # noqa: DTZ001
     ],
 )
-def test_the_record_of_a_clock(when: datetime, summer_time: bool, seconds: bool, data: str) -> None:  # noqa: FBT001
-    record = clock_record(when, summer_time=summer_time, with_seconds=seconds)
-    assert record.hex(" ").upper() == data
+def test_the_record_of_a_clock(when: datetime, kind: ClockType, summer_time: bool, data: str) -> None:  # noqa: FBT001
+    assert clock_record(when, kind, is_summer_time=summer_time).hex(" ").upper() == data
+
+
+@pytest.mark.parametrize(
+    ("now", "kind", "data"),
+    [
+        (datetime(2025, 12, 31, 23, 59, 40), "F", "04 6D 00 20 41 31"),  # noqa: DTZ001
+        (datetime(2025, 12, 31, 23, 59, 29), "F", "04 6D 3B 37 3F 3C"),  # noqa: DTZ001
+        (datetime(2025, 3, 30, 14, 5, 35, 600_000), "I", "06 6D 24 05 EE 3E 33 00"),  # noqa: DTZ001
+        (datetime(2025, 12, 31, 23, 59, 59, 900_000), "G", "02 6C 3F 3C"),  # noqa: DTZ001
+    ],
+)
+def test_a_time_is_rounded_to_what_its_type_can_say_and_a_date_is_not(
+    now: datetime, kind: ClockType, data: str
+) -> None:
+    on = bus(meter(pages=without_clock))
+    on.run(set_clock(PrimaryAddress(1), LocalClock(lambda: now), kind))
+    assert [frame for frame in on.asked if f" 51 {data} " in frame]
 
 
 @pytest.mark.parametrize("year", [1999, 2081])
-def test_a_year_whose_century_a_meter_could_mistake(year: int) -> None:
+@pytest.mark.parametrize("kind", ["F", "I", "G"])
+def test_a_year_whose_century_a_meter_could_mistake(year: int, kind: ClockType) -> None:
     with pytest.raises(WriteRefused, match="2000 to 2080"):
-        clock_record(datetime(year, 6, 1), summer_time=False, with_seconds=True)  # noqa: DTZ001
+        clock_record(datetime(year, 6, 1), kind)  # noqa: DTZ001
 
 
 @pytest.mark.parametrize("address", [PrimaryAddress(1), parse_address("12345678")])
@@ -506,7 +570,7 @@ def test_a_clock_without_seconds_is_right_to_half_a_minute() -> None:
 @pytest.mark.parametrize(("second", "right"), [(25, True), (50, False)])
 def test_a_meter_that_keeps_its_own_seconds_may_be_late_by_one_minute_more(second: int, right: bool) -> None:  # noqa: FBT001
     """Type F says nothing about seconds: 12:19 may be 12:19:59, and half a minute is the rounding."""
-    shows_12_19 = clock_record(NOON.replace(minute=19, second=0), summer_time=False, with_seconds=False)
+    shows_12_19 = clock_record(NOON.replace(minute=19), "F")
     on = bus(meter(pages=lambda _: [shows_12_19]))
     on.seconds = second - 10 - 12 * STEP  # the read-out comes after as many exchanges
     if right:
@@ -532,6 +596,42 @@ def test_a_clock_that_no_telegram_shows_is_set_and_not_verified() -> None:
     assert "no clock to compare with" in written.unverified[0]
     refused = meter(pages=without_clock, behaviour=Behaviour(writes="silent"))
     assert refusal(set_clock(PrimaryAddress(1), on.clock), bus(refused)).startswith(SILENT)
+
+
+@pytest.mark.parametrize("pages", [records, with_seconds, date_alone])
+def test_a_date_alone_leaves_the_time_of_day(pages: Callable[[Moment], Sequence[bytes]]) -> None:
+    one = meter(pages=pages)
+    one.clock_offset = timedelta(days=-3, minutes=7)
+    on = bus(one)
+    midnight = datetime(2025, 3, 30)  # noqa: DTZ001
+    written = on.run(set_clock(PrimaryAddress(1), LocalClock(lambda: midnight), "G"))
+    assert abs(one.clock_offset - timedelta(minutes=7)) < timedelta(seconds=1)
+    assert written.done == "date 2025-03-30"
+    assert written.verified[0].startswith("its clock shows 2025-03-30")
+    assert written.unverified == written.remarks == ()
+
+
+def test_a_date_that_the_meter_does_not_take() -> None:
+    one = meter(pages=with_seconds, behaviour=Behaviour(writes="ignored"))
+    tomorrow = datetime(2025, 3, 31)  # noqa: DTZ001
+    why = refusal(set_clock(PrimaryAddress(1), LocalClock(lambda: tomorrow), "G"), bus(one))
+    assert "its clock shows 2025-03-30 12:20:1" in why
+    assert "where the date 2025-03-31 was written" in why
+
+
+def test_of_a_time_only_the_date_is_verified_where_only_that_is_shown() -> None:
+    one = meter(pages=date_alone)
+    one.clock_offset = timedelta(days=1)
+    on = bus(one)
+    written = on.run(set_clock(PrimaryAddress(1), on.clock))
+    assert (written.verified, written.unverified) == (("its clock shows 2025-03-30",), (NO_TIME,))
+
+
+@pytest.mark.parametrize(("kind", "head"), [("F", " 51 04 6D "), ("I", " 51 06 6D ")])
+def test_the_type_may_be_chosen(kind: ClockType, head: str) -> None:
+    on = bus(meter(pages=with_seconds))
+    on.run(set_clock(PrimaryAddress(1), on.clock, kind))
+    assert len([frame for frame in on.asked if head in frame]) == 1
 
 
 def test_a_clock_that_ends_up_invalid() -> None:

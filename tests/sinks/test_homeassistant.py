@@ -605,3 +605,24 @@ def test_entities_look_as_proposed() -> None:
             assert each.get("stat_cla") == (None if item.storage else rule.get("state_class"))
             if isinstance(rule.get("precision"), int) and "factor" not in rule:
                 assert each["sug_dsp_prc"] == rule["precision"]
+
+
+def test_an_alarm_is_a_problem_of_the_meter_where_it_is_asked_for_alarms() -> None:
+    assert "alarm" not in components(announced(ENERGY))
+    each = components(meter_payload(DISCOVERY, reading(ENERGY), "cellar", has_alarms=True))["alarm"]
+    assert (each["p"], each["name"], each["dev_cla"]) == ("binary_sensor", "Alarm", "problem")
+    assert each["stat_t"] == each["json_attr_t"] == "mbusd/heat_pump/alarm"
+    assert each["uniq_id"] == "mbusd_123456782D2C0804_alarm"
+    assert "ent_cat" not in each
+    assert "avty" not in each  # it is available when its meter is
+
+
+def test_what_is_wrong_with_a_bus_is_a_problem_of_the_bridge() -> None:
+    each = components(bridge_payload(DISCOVERY, ["cellar"]))["bus_cellar_trouble"]
+    assert (each["p"], each["name"], each["dev_cla"]) == ("binary_sensor", "Bus cellar trouble", "problem")
+    assert each["stat_t"] == "mbusd/bus/cellar/statistics"
+
+
+def test_no_measurement_has_the_id_of_an_entity_of_ours() -> None:
+    ours = set(components(meter_payload(DISCOVERY, reading(), "cellar", has_alarms=True)))
+    assert not ours & {quantity for quantity, _ in QUANTITIES}

@@ -8,8 +8,11 @@ from decimal import Decimal
 import pytest
 
 from mbusd.model import (
+    Alarm,
+    AlarmTaken,
     BusChanged,
     BusStatistics,
+    BusTroubled,
     Event,
     Identity,
     MeterChanged,
@@ -248,7 +251,7 @@ def test_without_home_assistant_nothing_is_announced_and_nothing_learnt() -> Non
     topics = [*said(one.greeting()), *said(one.learnt()), *taken(one, ReadingTaken(reading()))]
     assert discovered(topics) == []
     assert not one.is_birth("homeassistant/status", "online")
-    assert one.subscriptions == ("mbusd/bridge/request/+", "mbusd/+/get", "mbusd/bridge/state")
+    assert one.subscriptions == ("mbusd/bridge/request/+", "mbusd/+/get", "mbusd/bridge/state", "mbusd/+/alarm")
 
 
 def test_the_birth_of_home_assistant_is_where_the_user_says() -> None:
@@ -310,6 +313,143 @@ def test_the_life_of_meters_and_buses(settled: Publisher) -> None:
     ]
     assert taken(settled, BusChanged("cellar", up=True))[1][1] == '{"event": "bus_back", "bus": "cellar"}'
     assert taken(settled, StatisticsTaken("cellar", BusStatistics()))[0][0] == "mbusd/bus/cellar/statistics"
+
+
+# ------------------------------------------------------------------------------------------------ alarms
+
+
+ALARM = "mbusd/heat_pump/alarm"
+EVENT = "mbusd/bridge/event"
+
+
+def alarmed(code: int = 0, identity: Identity | None = HEAT, *, is_news: bool = True) -> AlarmTaken:
+    return AlarmTaken(Alarm("heat_pump", NOON, code), identity, is_news)
+
+
+def events(messages: Iterable[tuple[str, str]]) -> list[dict[str, object]]:
+    return [json.loads(payload) for topic, payload in messages if topic == EVENT]
+
+
+def codes(messages: Iterable[tuple[str, str]]) -> list[int | None]:
+    """What was said on the topic of the alarm; None where it was cleared."""
+    return [json.loads(payload)["code"] if payload else None for topic, payload in messages if topic == ALARM]
+
+
+def test_the_first_alarm_is_said_and_then_only_news(settled: Publisher) -> None:
+    assert codes(taken(settled, alarmed(is_news=False))) == [0]
+    assert taken(settled, alarmed(is_news=False), alarmed(is_news=False)) == []
+    assert codes(taken(settled, alarmed(4), alarmed(4, is_news=False), alarmed(6), alarmed())) == [4, 6, 0]
+
+
+def test_the_begin_and_the_end_of_an_alarm_are_events(settled: Publisher) -> None:
+    after = events(taken(settled, alarmed(), alarmed(4), alarmed(6), alarmed(), alarmed(4), alarmed()))
+    began: dict[str, object] = {"event": "meter_alarm", "meter": "heat_pump", "code": 4, "bits": [2]}
+    over: dict[str, object] = {"event": "meter_alarm_over", "meter": "heat_pump", "code": 0, "bits": []}
+    assert after == [began, over, began, over]
+
+
+def test_an_alarm_that_was_there_before_us_is_an_event(settled: Publisher) -> None:
+    assert [each["code"] for each in events(taken(settled, alarmed(4, is_news=False)))] == [4]
+
+
+def test_the_alarm_of_a_meter_that_was_exchanged_does_not_stay(settled: Publisher) -> None:
+    list(settled.take(MeterChanged(info(has_alarms=True))))
+    list(settled.take(ReadingTaken(reading())))
+    list(settled.take(alarmed(4)))
+    after = taken(settled, ReadingTaken(reading(SUCCESSOR)))
+    assert codes(after) == [None]
+    assert after.index((ALARM, "")) < after.index((OLD, ""))
+    assert codes(taken(settled, alarmed(identity=SUCCESSOR, is_news=False))) == [0]
+
+
+def test_the_alarm_of_the_successor_stays_if_it_came_before_its_reading(settled: Publisher) -> None:
+    list(settled.take(ReadingTaken(reading())))
+    assert codes(taken(settled, alarmed(4), alarmed(2, SUCCESSOR, is_news=False))) == [4, 2]
+    assert codes(taken(settled, ReadingTaken(reading(SUCCESSOR)))) == []
+
+
+def test_the_alarm_of_a_meter_exchanged_while_the_daemon_was_away(settled: Publisher) -> None:
+    list(settled.take(MeterChanged(info(has_alarms=True))))
+    assert settled.learn(OLD, announced())
+    assert settled.learn(ALARM, '{"alarm": true, "code": 4, "bits": [2]}')
+    assert codes(taken(settled, ReadingTaken(reading(SUCCESSOR)))) == [None]
+
+
+def test_what_is_not_asked_for_any_more_is_cleared() -> None:
+    one = publisher()
+    list(one.take(MeterChanged(info(online=None))))
+    assert one.learn(ALARM, '{"alarm": true, "code": 4, "bits": [2]}')
+    assert codes(said(one.learnt())) == [None]
+    assert codes(taken(one, MeterChanged(info()))) == []
+
+
+def test_what_is_asked_for_still_stays() -> None:
+    one = publisher()
+    list(one.take(MeterChanged(info(online=None, has_alarms=True))))
+    assert one.learn(ALARM, '{"alarm": true, "code": 4, "bits": [2]}')
+    assert codes([*said(one.learnt()), *taken(one, MeterChanged(info(has_alarms=True)))]) == []
+    assert one.learn(ALARM, "")
+    assert codes(taken(one, MeterChanged(info()))) == []
+
+
+def test_a_meter_that_goes_by_its_address_leaves_no_alarm_behind(settled: Publisher) -> None:
+    named = info(HEAT.address, address="5", has_alarms=True)
+    list(settled.take(MeterChanged(named)))
+    list(settled.take(AlarmTaken(Alarm(HEAT.address, NOON, 4), HEAT, is_news=True)))
+    after = taken(settled, MeterChanged(replace(named, name=SUCCESSOR.address)))
+    assert (f"mbusd/{HEAT.address}/alarm", "") in after
+
+
+def test_home_assistant_learns_of_alarms_where_they_are_asked_for(settled: Publisher) -> None:
+    list(settled.take(MeterChanged(info(has_alarms=True))))
+    after = dict(taken(settled, ReadingTaken(reading())))
+    assert components(after[OLD])["alarm"]["stat_t"] == ALARM
+    list(settled.take(MeterChanged(info())))
+    messages = discovered(taken(settled, ReadingTaken(reading())))
+    assert components(messages[0][1])["alarm"] == {"p": "binary_sensor"}
+    assert "alarm" not in components(messages[1][1])
+
+
+# ------------------------------------------------------------------------------------------------ a bus in trouble
+
+
+STATISTICS = "mbusd/bus/cellar/statistics"
+NOISY = BusTroubled("cellar", "noise", "something talks on the idle bus", "look for another master")
+WELL = BusTroubled("cellar", None)
+
+
+def troubles(messages: Iterable[tuple[str, str]]) -> list[str | None]:
+    return [json.loads(payload)["trouble"] for topic, payload in messages if topic == STATISTICS]
+
+
+def test_what_is_wrong_with_a_bus_is_told_once_and_can_be_seen_at_any_time(settled: Publisher) -> None:
+    statistics = StatisticsTaken("cellar", BusStatistics(read_outs=3))
+    assert troubles(taken(settled, statistics)) == [None]
+    after = taken(settled, NOISY, NOISY)
+    assert events(after) == [
+        {
+            "event": "bus_trouble",
+            "bus": "cellar",
+            "code": "noise",
+            "what": "something talks on the idle bus",
+            "todo": "look for another master",
+        }
+    ]
+    text = "something talks on the idle bus. look for another master."
+    assert troubles(after) == [text]
+    assert troubles(taken(settled, statistics, StatisticsTaken("attic", BusStatistics()))) == [text]
+    after = taken(settled, WELL, WELL)
+    assert (events(after), troubles(after)) == ([{"event": "bus_well", "bus": "cellar"}], [None])
+    assert troubles(taken(settled, statistics)) == [None]
+
+
+def test_trouble_before_there_are_statistics_comes_with_the_first(settled: Publisher) -> None:
+    assert [topic for topic, _ in taken(settled, NOISY)] == [EVENT]
+    assert troubles(taken(settled, StatisticsTaken("cellar", BusStatistics()))) != [None]
+
+
+def test_a_bus_that_was_well_is_no_news(settled: Publisher) -> None:
+    assert taken(settled, WELL) == []
 
 
 def test_who_is_called_dead_and_is_alive_says_so() -> None:

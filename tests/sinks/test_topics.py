@@ -8,9 +8,21 @@ from decimal import Decimal
 import pytest
 
 from mbusd.exact_json import JsonValue
-from mbusd.model import BusStatistics, Command, FoundMeter, Outcome, ReadAll, ReadNow, Scan, ScanChanged
-from mbusd.sinks.topics import REQUESTS, Asked, Message, Topics, plain
-from tests.sinks.readings import HEAT, NOON, info, reading
+from mbusd.mbus import vif
+from mbusd.model import (
+    Alarm,
+    BusStatistics,
+    BusTroubled,
+    Command,
+    FoundMeter,
+    Outcome,
+    ReadAll,
+    ReadNow,
+    Scan,
+    ScanChanged,
+)
+from mbusd.sinks.topics import OWN_TOPICS, REQUESTS, Asked, Message, Topics, plain
+from tests.sinks.readings import HEAT, NOON, info, measured, reading
 
 TOPICS = Topics()
 SCAN_TAKES = 'scan takes {"bus": name, "mode": "primary", "secondary" or "both", "cancel": true or false}'
@@ -92,7 +104,67 @@ def test_statistics() -> None:
         "reopened": 1,
         "utilisation": 12.3,
         "overload": True,
+        "trouble": None,
     }
+
+
+@pytest.mark.parametrize(
+    ("what", "todo", "text"),
+    [
+        ("two masters", "stop one", "two masters. stop one."),
+        ("noise on the idle bus", "", "noise on the idle bus."),
+        ("short circuit.", "look at the wires.", "short circuit. look at the wires."),
+    ],
+)
+def test_what_is_wrong_with_a_bus_stands_in_its_statistics(what: str, todo: str, text: str) -> None:
+    message = TOPICS.of_statistics("cellar", BusStatistics(), BusTroubled("cellar", "noise", what, todo))
+    assert json.loads(message.payload)["trouble"] == text
+
+
+def test_an_alarm() -> None:
+    taken = Alarm("heat_pump", NOON, 0x84, telegram=b"\x68")
+    assert TOPICS.of_alarm(taken) == Message(
+        "mbusd/heat_pump/alarm", '{"time": "2026-11-20T12:00:00Z", "alarm": true, "code": 132, "bits": [2, 7]}'
+    )
+    nothing = Topics("house", retain=False, qos=0).of_alarm(Alarm("m", NOON))
+    assert (nothing.topic, nothing.retain, nothing.qos) == ("house/m/alarm", True, 1)
+    assert json.loads(nothing.payload) == {"time": "2026-11-20T12:00:00Z", "alarm": False, "code": 0, "bits": []}
+
+
+def test_an_alarm_in_records_and_no_record_takes_a_word_of_ours() -> None:
+    items = (measured("error_flags", "02"), measured("volume", Decimal("2.720")), measured("code", 7))
+    document = json.loads(TOPICS.of_alarm(Alarm("m", NOON, measurements=items)).payload)
+    assert document == {
+        "time": "2026-11-20T12:00:00Z",
+        "alarm": True,
+        "code": 0,
+        "bits": [],
+        "error_flags": "02",
+        "volume": 2.72,
+    }
+
+
+@pytest.mark.parametrize(
+    ("topic", "meter"),
+    [
+        ("house/mbus/heat_pump/alarm", "heat_pump"),
+        ("house/mbus/heat_pump/alarm_status", None),
+        ("house/mbus/heat_pump", None),
+        ("house/mbus/a/b/alarm", None),
+        ("heat_pump/alarm", None),
+    ],
+)
+def test_whose_alarm_it_is(topic: str, meter: str | None) -> None:
+    assert Topics("house/mbus").meter_of_alarm(topic) == meter
+
+
+def test_no_value_takes_a_topic_that_means_something_else() -> None:
+    """A value under `get` would be a request to read the meter, and so on for ever."""
+    taken = reading(energy=1, get=2, alarm=3, availability=4, telegram=5, alarm_status=6)
+    topics = [message.topic for message in TOPICS.of_reading(taken, ())]
+    assert topics == ["mbusd/heat_pump", "mbusd/heat_pump/energy", "mbusd/heat_pump/alarm_status"]
+    rows = [row for rows in (vif.PRIMARY, vif.FB, vif.FD, vif.FD_FD, vif.FIXED) for row in rows]
+    assert not OWN_TOPICS & {row.quantity for row in rows}
 
 
 def test_the_list_of_meters() -> None:

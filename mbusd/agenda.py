@@ -1,0 +1,132 @@
+"""What is to be done next on a wire, and for whom. Whoever asks brings the time, in seconds of a monotonic clock.
+
+Requests of people come first; what has waited longest is next, so that none starves another. Only a change of the
+port's rate may wait a little for others at the rate that it has, since each change costs time and the next one back.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from mbusd.meter import Meter
+from mbusd.model import Outcome
+
+STAY_SECONDS = 30.0
+"""Who needs another rate than the port has waits so long for it at the most, and for one errand; where there are more
+than two rates, so long for each of the others."""
+STARVED_SECONDS = 600.0
+"""What is due for longer gets every second turn, however many requests of people there are."""
+
+Task = Literal["values", "alarms"]
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """One meter, what it is asked for, since when that is due, and when it was asked for that before."""
+
+    meter: Meter
+    task: Task
+    since: float
+    before: float
+
+
+@dataclass(slots=True)
+class _Wish:
+    """A request of people to read a meter, and all who wait for its answer."""
+
+    since: float
+    answers: list[asyncio.Future[Outcome]] = field(default_factory=list)
+
+
+class Agenda:
+    """What is due on one wire: of `meters`, which may change, by their schedules, and what people have asked for."""
+
+    def __init__(self, meters: Sequence[Meter]) -> None:
+        self._meters = meters
+        self._wishes: dict[Meter, _Wish] = {}
+        self._rate: int | None = None
+        self._rate_since = 0.0
+        self._left: dict[int, float] = {}  # when a rate was last given up
+        self._was_wish = False
+        self._closed: str | None = None  # why nothing is done any more
+
+    def ask(self, meter: Meter, now: float) -> "asyncio.Future[Outcome]":
+        """Have a meter read before anything that is scheduled; the future gives what came of it."""
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._wishes.setdefault(meter, _Wish(now)).answers.append(future)
+        if self._closed is not None:
+            self.close(self._closed)
+        return future
+
+    def answer(self, meter: Meter, outcome: Outcome) -> None:
+        """Tell all who wait for this meter."""
+        wish = self._wishes.pop(meter, None)
+        for future in wish.answers if wish else ():
+            if not future.done():
+                future.set_result(outcome)
+
+    def close(self, why: str) -> None:
+        """Nothing will be done any more: that is the answer to all who wait, and to all who come."""
+        self._closed = why
+        for meter in tuple(self._wishes):
+            self.answer(meter, Outcome(error=why, failed={meter.label: why}))
+
+    def next(self, now: float, rate: int, *, is_open: bool) -> Errand | None:
+        """The next errand on a port that has this rate; while it is closed only requests are, to be answered so."""
+        wishes = self._wished()
+        due = [errand for errand in self._scheduled() if errand.since <= now] if is_open else []
+        is_starved = self._was_wish and bool(due) and now - min(errand.since for errand in due) > STARVED_SECONDS
+        self._was_wish = bool(wishes) and not is_starved
+        waiting = wishes if self._was_wish else due
+        if not waiting:
+            return None
+        self._take_rate(rate, now)
+        errand = self._chosen(waiting, now, rate)
+        self._take_rate(errand.meter.baudrate, now)
+        return errand
+
+    def pause(self, now: float) -> float:
+        """How long nothing will be due."""
+        return max(0.0, min((errand.since for errand in self._scheduled()), default=float("inf")) - now)
+
+    def _take_rate(self, rate: int, now: float) -> None:
+        if rate != self._rate:
+            if self._rate is not None:
+                self._left[self._rate] = now
+            self._rate, self._rate_since = rate, now
+
+    def _wished(self) -> list[Errand]:
+        """Who has given up meanwhile wants nothing any more."""
+        for meter, wish in tuple(self._wishes.items()):
+            if all(future.done() for future in wish.answers):
+                del self._wishes[meter]
+        return [Errand(meter, "values", wish.since, float("-inf")) for meter, wish in self._wishes.items()]
+
+    def _scheduled(self) -> list[Errand]:
+        """All meters' schedules. A meter without a name is asked for alarms when a read-out has told one."""
+        values = [(one, one.schedule) for one in self._meters]
+        alarms = [(one, one.alarms) for one in self._meters if one.alarms is not None and one.name is not None]
+        return [
+            *(Errand(one, "values", schedule.due, schedule.asked_at) for one, schedule in values),
+            *(Errand(one, "alarms", schedule.due, schedule.asked_at) for one, schedule in alarms),
+        ]
+
+    def _chosen(self, waiting: list[Errand], now: float, rate: int) -> Errand:
+        """The one that has waited longest at the present rate, each once and not for long, while others want another.
+
+        Then the rate is next that was given up first.
+        """
+        here = [errand for errand in waiting if errand.meter.baudrate == rate]
+        elsewhere = [errand for errand in waiting if errand.meter.baudrate != rate]
+        if not elsewhere:
+            return min(here, key=_since)
+        waits_since = max(self._rate_since, min(map(_since, elsewhere)))
+        ahead = [errand for errand in here if errand.before < waits_since]
+        if ahead and now - waits_since < STAY_SECONDS:
+            return min(ahead, key=_since)
+        return min(elsewhere, key=lambda errand: (self._left.get(errand.meter.baudrate, float("-inf")), errand.since))
+
+
+def _since(errand: Errand) -> float:
+    return errand.since

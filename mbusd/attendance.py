@@ -1,0 +1,154 @@
+"""Reads one meter of a bus at a time: a second look before something odd is believed, and what follows from a result.
+
+A read-out that fails is the meter's trouble until the whole bus is known to be at fault; it is not a port that is lost.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from mbusd.bus import Bus
+from mbusd.health import Health, Opinion
+from mbusd.mbus.errors import MBusError, NoAnswer, Refused, WrongMeter
+from mbusd.mbus.link import Conversation, in_manner
+from mbusd.mbus.master import LinkState, ReadOut, read_out
+from mbusd.meter import Meter
+from mbusd.model import Change, Emit, Identity, Outcome, Reading, ReadingTaken
+from mbusd.normalise import reading
+from mbusd.roster import Roster
+from mbusd.transport import RateError, TransportError
+
+log = logging.getLogger(__name__)
+
+TOO_MANY_READ_OUTS = 0x09  # application error: the battery's budget is used up
+Answer = Callable[[Meter, Outcome], None]
+
+
+class Attendance:
+    """Read-outs on one bus. Tells `emit` of readings and `answer` what came of each; counts both."""
+
+    def __init__(self, bus: Bus, roster: Roster, health: Health, emit: Emit, answer: Answer) -> None:
+        self.read_outs = 0
+        self.failures = 0
+        self._bus = bus
+        self._roster = roster
+        self._health = health
+        self._emit = emit
+        self._answer = answer
+
+    async def read(self, meter: Meter) -> None:
+        """Read a meter, whatever comes of it. While the port is lost the meter stays due."""
+        try:
+            result = await self._read_out(meter)
+        except RateError as error:
+            self._failed(meter, error)
+        except TransportError as error:
+            self._answer(meter, Outcome(error=str(error), failed={meter.label: str(error)}))
+            await asyncio.sleep(0)
+        except (NoAnswer, WrongMeter) as error:
+            self._failed(meter, error, self._health.failed(meter))
+        except MBusError as error:  # it has answered, though with nothing that could be read
+            self._health.answered()
+            self._failed(meter, error)
+        else:
+            self._health.succeeded(meter)
+            self._succeeded(meter, result)
+        self._roster.settle()
+
+    async def _read_out(self, meter: Meter) -> ReadOut:
+        """One read-out; a second one before a stranger is believed.
+
+        The answers of two meters at one address, one upon the other, can pass the checksum by chance: a meter that
+        does not exist. Whoever is no more than that does not come twice.
+        """
+        result = await self._converse(meter, self._health.listen)
+        if not _is_stranger(meter, result):
+            return result
+        meter.link = LinkState()
+        again = await self._converse(meter)
+        if again.address != result.address:
+            raise NoAnswer(f"{result.address} answers, then {again.address}: are there two meters at this address?")
+        return again
+
+    async def _converse(self, meter: Meter, begins: Callable[[], None] = lambda: None) -> ReadOut:
+        """One read-out as the meter wants it; after anything that went wrong the state of its link is unknown."""
+        result = await self._bus.run(_when_it_is_our_turn(meter, begins))
+        meter.link = result.link
+        return result
+
+    def _succeeded(self, meter: Meter, result: ReadOut) -> None:
+        taken_at = datetime.now(UTC)
+        was_silent = meter.answers is False
+        taken = reading("", result.telegrams, taken_at, meter.zone, meter.identity)
+        taken = replace(taken, problems=(*taken.problems, *result.problems))
+        self.read_outs += 1
+        meter.schedule.succeeded(time.monotonic())
+        change: Change = "back" if was_silent else "found" if meter.identity is None else ""
+        _recognise(meter, taken)
+        meter.last_read, meter.answers = taken_at, True
+        taken = replace(taken, meter=meter.name or "")
+        if change:
+            log.info("%s: %s", meter.label, "answers again" if was_silent else f"found, {_describe(taken.identity)}")
+        self._roster.tell(meter, change)
+        self._emit(ReadingTaken(taken))
+        self._answer(meter, Outcome(readings=(taken,)))
+
+    def _failed(self, meter: Meter, error: MBusError | RateError, opinion: Opinion | None = None) -> None:
+        self.failures += 1
+        now = time.monotonic()
+        if isinstance(error, Refused) and error.code == TOO_MANY_READ_OUTS:
+            meter.schedule.refused(now)
+        else:
+            meter.schedule.failed(now)
+        failures = meter.schedule.failures
+        goes_silent = failures == meter.settings.offline_after
+        if goes_silent:
+            meter.answers = False
+        _log_failure(meter, error, opinion)
+        self._roster.tell(meter, "silent" if goes_silent else "", str(error))
+        self._answer(meter, Outcome(error=f"{meter.label}: {error}", failed={meter.label: str(error)}))
+
+
+def _when_it_is_our_turn(meter: Meter, begins: Callable[[], None]) -> Conversation[ReadOut]:
+    """The read-out, with the link as it is when the wire is ours: until then somebody else may speak to the meter."""
+    begins()
+    recipe, link = meter.recipe, meter.link
+    meter.link = link.forgotten()
+    return (yield from in_manner(read_out(meter.settings.address, recipe, link), recipe.manner))
+
+
+def _is_stranger(meter: Meter, result: ReadOut) -> bool:
+    """Not the meter that was here, or the first one to be understood after failures."""
+    if meter.identity is None:
+        return meter.schedule.failures > 0
+    return not result.is_from(meter.identity.address)
+
+
+def _recognise(meter: Meter, taken: Reading) -> None:
+    if meter.identity is not None and meter.identity != taken.identity:
+        log.warning("%s: another meter answers here now: %s", meter.label, _describe(taken.identity))
+    is_first = meter.last_read is None
+    meter.recognise(taken.identity)
+    if taken.problems and is_first:
+        log.info("%s: not everything could be decoded: %s", meter.label, "; ".join(taken.problems))
+    meter.keys = tuple((item.key, item.unit, item.quantity) for item in taken.measurements)
+
+
+def _log_failure(meter: Meter, error: MBusError | RateError, opinion: Opinion | None) -> None:
+    """A warning with what to do when a meter goes silent, unless the bus is at fault; for the rest ever more rarely."""
+    failures = meter.schedule.failures
+    if failures == meter.settings.offline_after and not (opinion and opinion.is_of_bus):
+        todo = "" if opinion is None or opinion.verdict is None else f". {opinion.verdict.todo}"
+        log.warning("%s: read-out failed, %d in a row: %s%s", meter.label, failures, error, todo)
+    else:
+        is_told = failures == meter.settings.offline_after or failures & failures - 1 == 0
+        level = logging.INFO if is_told else logging.DEBUG
+        log.log(level, "%s: read-out failed, %d in a row: %s", meter.label, failures, error)
+
+
+def _describe(identity: Identity) -> str:
+    maker = identity.manufacturer or "unknown maker"
+    return f"{maker} {identity.identification}, {identity.medium_name} ({identity.address})"

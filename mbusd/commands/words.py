@@ -1,0 +1,204 @@
+"""The words of the command line and what each of them starts; their options are in arguments.py."""
+
+import argparse
+import asyncio
+import io
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from mbusd import __version__, arguments, writes
+from mbusd.commands import configuration, write
+from mbusd.config import ConfigError
+from mbusd.mbus.diagnosis import Observations, diagnose
+from mbusd.mbus.errors import MBusError
+from mbusd.transport import TransportError
+
+Work = Callable[[argparse.Namespace], int]
+_Commands: TypeAlias = "argparse._SubParsersAction[arguments.Parser]"  # noqa: SLF001 - it has no other name
+
+FAILED, WRONG = 1, 2
+
+
+def run(words: Sequence[str] | None = None) -> int:
+    """Run one command; gives the exit code: 0 done, 1 it failed, 2 wrong usage or bad configuration.
+
+    Raises KeyboardInterrupt, and SystemExit for wrong usage.
+    """
+    _never_stumble_over_streams()
+    try:
+        return _work(_parser().parse_args(words))
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return WRONG
+    except TransportError as error:
+        print(f"mbusd: {error}{_advice(error)}", file=sys.stderr)
+        return FAILED
+    except MBusError as error:
+        print(f"mbusd: {error}", file=sys.stderr)
+        return FAILED
+    except OSError as error:  # stdin or stdout: a disk that is full, or nobody at all (`mbusd decode | head`)
+        if not isinstance(error, BrokenPipeError):
+            print(f"mbusd: {error.strerror or error}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or what is left in the buffer fails once more at the exit
+        return FAILED
+
+
+def _advice(error: TransportError) -> str:
+    """What to do about a port that somebody else holds; other reasons say it themselves."""
+    verdict = diagnose(Observations(port_trouble=error.why))
+    if verdict is None or verdict.code != "port_in_use":
+        return ""
+    return f". {verdict.todo.replace('PORT', error.port)}"
+
+
+def _never_stumble_over_streams() -> None:
+    """Bytes that are no text, letters that the terminal cannot show, streams that were closed: they end no command."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 - for as long as the process lives
+    for stream, errors in ((sys.stdin, "replace"), (sys.stdout, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
+
+
+def _work(given: argparse.Namespace) -> int:
+    """The command itself; what only people use (tables, simulator, demo) is not loaded by the daemon."""
+    result: int = given.work(given)
+    sys.stdout.flush()
+    return result
+
+
+def _decode(given: argparse.Namespace) -> int:
+    from mbusd.commands import decode  # noqa: PLC0415
+
+    return decode.run(given.hex, as_json=given.json, explained=given.explain)
+
+
+def _read(given: argparse.Namespace) -> int:
+    from mbusd.commands import read  # noqa: PLC0415
+
+    _log_to_stderr(verbose=given.verbose)
+    question = read.Question(given.port, given.address, given.baudrate, given.timeout, given.retries)
+    return asyncio.run(read.run(question, as_json=given.json))
+
+
+def _simulate(given: argparse.Namespace) -> int:
+    from mbusd.commands import simulate  # noqa: PLC0415
+
+    _log_to_stderr(verbose=False)
+    return asyncio.run(simulate.run(given.tcp, given.link, given.meters, given.baudrate))
+
+
+def _demo(given: argparse.Namespace) -> int:
+    from mbusd.commands import demo  # noqa: PLC0415
+
+    return asyncio.run(demo.run(given.seconds))
+
+
+def _scan(given: argparse.Namespace) -> int:
+    from mbusd.commands import scan  # noqa: PLC0415
+
+    _log_to_stderr(verbose=given.verbose)
+    question = scan.Question(
+        given.port,
+        given.primary,
+        given.secondary,
+        given.baudrate,
+        given.timeout,
+        given.retries,
+        resets=not given.no_nke,
+        exhaustive=given.exhaustive,
+    )
+    return asyncio.run(scan.run(question, as_json=given.json, as_yaml=given.yaml))
+
+
+def _sniff(given: argparse.Namespace) -> int:
+    from mbusd.commands import sniff  # noqa: PLC0415
+
+    _log_to_stderr(verbose=False)
+    if given.second is not None and os.path.realpath(given.port) == os.path.realpath(given.second):
+        print(f"mbusd sniff: PORT and PORT2 are one and the same port: {given.port}", file=sys.stderr)
+        return WRONG
+    question = sniff.Question(given.port, given.second, given.baudrate, given.seconds)
+    return asyncio.run(sniff.run(question, as_json=given.json))
+
+
+def _line(given: argparse.Namespace) -> write.Line:
+    _log_to_stderr(verbose=given.verbose)
+    return write.Line(given.port, given.baudrate, given.timeout, given.retries)
+
+
+def _set_address(given: argparse.Namespace) -> int:
+    question = write.SetAddress(_line(given), given.old, given.new, given.lone)
+    return asyncio.run(write.run_set_address(question, as_json=given.json))
+
+
+def _set_baudrate(given: argparse.Namespace) -> int:
+    question = write.SetBaudrate(_line(given), given.address, given.rate)
+    return asyncio.run(write.run_set_baudrate(question, as_json=given.json))
+
+
+def _set_clock(given: argparse.Namespace) -> int:
+    question = write.SetClock(_line(given), given.address, given.time, given.type, given.zone, given.standard_time)
+    return asyncio.run(write.run_set_clock(question, as_json=given.json))
+
+
+def _reset(given: argparse.Namespace) -> int:
+    question = write.Reset(_line(given), given.address, given.subcode)
+    return asyncio.run(write.run_reset(question, as_json=given.json))
+
+
+def _set_identification(given: argparse.Namespace) -> int:
+    question = write.SetIdentification(_line(given), given.address, given.new)
+    return asyncio.run(write.run_set_identification(question, as_json=given.json))
+
+
+def _log_to_stderr(*, verbose: bool) -> None:
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
+
+
+def _parser() -> arguments.Parser:
+    parser = arguments.Parser(
+        prog="mbusd",
+        description="M-Bus (Meter-Bus, EN 13757) master: reads meters and publishes them to MQTT and Home Assistant.",
+    )
+    parser.add_argument("--version", action="version", version=f"mbusd {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run, check = "read meters and publish them: the daemon", "say what is wrong with the configuration"
+    arguments.config(_command(commands, "run", lambda given: configuration.run(given.config), run))
+    arguments.config(_command(commands, "check", lambda given: configuration.check(given.config), check))
+    _command(commands, "schema", lambda _: configuration.schema(), "print the JSON Schema of the configuration")
+    arguments.read(_command(commands, "read", _read, "read all telegrams of one meter"))
+    arguments.decode(_command(commands, "decode", _decode, "decode telegrams given in hex"))
+    arguments.scan(_command(commands, "scan", _scan, "find the meters of a bus"))
+    arguments.sniff(_command(commands, "sniff", _sniff, "listen only: decode both directions of a tapped bus"))
+    arguments.simulate(_command(commands, "simulate", _simulate, "serve a virtual bus on TCP or a pseudo terminal"))
+    arguments.demo(_command(commands, "demo", _demo, "run simulated bus, broker and daemon, without hardware"))
+    _add_writes(commands)
+    return parser
+
+
+def _add_writes(commands: _Commands) -> None:
+    command = _command(commands, "set-address", _set_address, "give a meter another primary address, and verify it")
+    arguments.set_address(command, writes.target)
+    arguments.set_baudrate(
+        _command(commands, "set-baudrate", _set_baudrate, "give a meter another rate, and verify it")
+    )
+    arguments.set_clock(
+        _command(commands, "set-clock", _set_clock, "set a meter's clock, and verify it"), writes.moment
+    )
+    command = _command(commands, "reset", _reset, "reset a meter's application, or select one by its subcode")
+    arguments.reset(command, writes.subcode)
+    command = _command(commands, "set-id", _set_identification, "give a meter another secondary address, and verify it")
+    arguments.set_identification(command, writes.secondary)
+
+
+def _command(commands: _Commands, name: str, work: Work, text: str) -> arguments.Parser:
+    command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    command.set_defaults(work=work)
+    return command

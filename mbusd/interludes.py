@@ -1,0 +1,78 @@
+"""What happens on a bus between its polls: scans, at start and by request, and writes by request."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+from mbusd.bus import Bus
+from mbusd.changes import carry_out
+from mbusd.finder import Finder
+from mbusd.mbus.errors import MBusError
+from mbusd.mbus.link import Conversation
+from mbusd.model import ChangeMeter, Emit, Outcome, ScanMode
+from mbusd.roster import Roster
+from mbusd.transport import TransportError
+
+log = logging.getLogger(__name__)
+
+LOOK_AGAIN_SECONDS = 30.0  # after a scan at start that the port did not survive
+
+T = TypeVar("T")
+
+
+class Interludes:
+    """Scans and writes on one bus; `found` is called when there may be new meters to read."""
+
+    def __init__(self, name: str, bus: Bus, roster: Roster, emit: Emit, found: Callable[[], None]) -> None:
+        self.opened = asyncio.Event()
+        self._name = name
+        self._bus = bus
+        self._roster = roster
+        self._found = found
+        self._finder = Finder(name, self._probe, emit)
+
+    async def scan(self, mode: ScanMode) -> Outcome:
+        """Look for meters between the polls; new ones are read from now on."""
+        survey, outcome = await self._finder.scan(mode, self._roster.known())
+        if survey is None:
+            return outcome
+        remarks = self._roster.adopt(survey)
+        self._found()
+        return replace(outcome, remarks=(*outcome.remarks, *remarks))
+
+    def cancel_scan(self) -> Outcome:
+        """End the scan that runs."""
+        return self._finder.cancel()
+
+    async def discover(self, mode: ScanMode | None) -> None:
+        """The scan at start, as soon as the bus is open; once more where the port was lost in it."""
+        while mode is not None:
+            await self.opened.wait()
+            outcome = await self.scan(mode)
+            if outcome.error is None:
+                return
+            await asyncio.sleep(LOOK_AGAIN_SECONDS)
+
+    async def change(self, command: ChangeMeter) -> Outcome:
+        """Write to a meter. The file is the owner's: a new address or rate is to be written there, too."""
+        meter = self._roster.named(command.meter)
+        if meter is None:
+            return Outcome(error=f"there is no meter {command.meter} on {self._name}")
+        try:
+            where = (meter.settings.address, meter.baudrate, self._bus)
+            written = await carry_out(command, *where, zone=meter.zone, manner=meter.recipe.manner)
+        except (MBusError, TransportError, ValueError) as error:
+            return Outcome(error=str(error))
+        finally:
+            self._roster.forget_links()
+        log.warning("%s: %s by request", meter.label, command.what)
+        return Outcome(written=written)
+
+    async def _probe(self, conversation: Conversation[T]) -> T:
+        """One probe of a scan, which may reset the link with any meter, or select another."""
+        try:
+            return await self._bus.run(conversation)
+        finally:
+            self._roster.forget_links()

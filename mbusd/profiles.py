@@ -1,0 +1,136 @@
+"""Profiles of makers' meters out of YAML files: those that are shipped and those in a user's folder.
+
+A profile that carries a telegram is tried on it before anybody relies on it.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+
+from mbusd import normalise
+from mbusd.mbus import telegram
+from mbusd.mbus.errors import DecodeError
+from mbusd.mbus.frames import LongFrame, parse
+from mbusd.mbus.profile import Profile
+from mbusd.mbus.telegram import Telegram
+from mbusd.mbus.understanding import Understanding, understand
+from mbusd.profile_shapes import FileShape, TrialShape
+from mbusd.strict_yaml import Document, FileError, Location, Problem, read, shaped
+
+_SHIPPED = Path(__file__).parent / "profile_data"
+_LATER = datetime(2000, 1, 1, tzinfo=UTC)  # a reading needs a moment; what a test says does not hang on it
+
+
+def shipped() -> tuple[Profile, ...]:
+    """The profiles that come with the program. Raises FileError: a broken one is our own mistake."""
+    return tuple(profile for path in _files(_SHIPPED) for profile in load(path))
+
+
+def in_folder(folder: Path) -> tuple[tuple[Profile, ...], tuple[str, ...]]:
+    """A user's own profiles, and what is wrong with the files that are left out for it."""
+    good: list[Profile] = []
+    problems: list[str] = []
+    if not folder.is_dir():
+        return (), (f"{folder}: is no folder; profiles are *.yaml files in one",)
+    for path in _files(folder):
+        try:
+            good += load(path, is_own=True)
+        except FileError as error:
+            problems += error.problems
+    return tuple(good), tuple(problems)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix in (".yaml", ".yml") and path.is_file())
+
+
+def load(path: Path, *, is_own: bool = False) -> tuple[Profile, ...]:
+    """The profiles of one file, each tried on its own telegram. Raises FileError with everything that is wrong."""
+    found = read(path)
+    shapes = shaped(found, FileShape).profiles
+    profiles = []
+    problems: list[Problem] = []
+    for index, shape in enumerate(shapes):
+        here: Location = ("profiles", index)
+        profile = shape.profile(f"{path.name}:{found.line(here)}", is_own=is_own)
+        problems += _overlaps(found, profile, here)
+        if shape.test is not None:
+            problems += _failures(profile, shape.test, (*here, "test"))
+        profiles.append(profile)
+    if problems:
+        raise found.error(problems)
+    return tuple(profiles)
+
+
+def _overlaps(found: Document, profile: Profile, here: Location) -> Iterator[Problem]:
+    rules = profile.rules
+    for index, rule in enumerate(rules):
+        for earlier in range(index):
+            if rule.overlaps(rules[earlier]):
+                line = found.line((*here, "records", earlier))
+                yield (
+                    (*here, "records", index),
+                    f"a record can fit this and the rule in line {line}: which one is meant?",
+                )
+
+
+def _failures(profile: Profile, test: TrialShape, here: Location) -> Iterator[Problem]:
+    """What a profile's own telegram says otherwise than its author expects."""
+    telegrams = []
+    for index, data in enumerate(test.telegram):
+        try:
+            telegrams.append(_telegram(data, profile))
+        except DecodeError as error:
+            yield (*here, "telegram", index), str(error)
+    if len(telegrams) != len(test.telegram):
+        return
+    understood = understand(telegrams, profile)
+    for problem in understood.problems:
+        yield (*here, "telegram"), problem
+    values = _values(understood)
+    for key, expected in test.says.items():
+        came = values.get(key)
+        if came is None:
+            yield (*here, "says", key), f"the telegram has no {key}; it has {', '.join(sorted(values))}"
+        elif came != _plain(expected):
+            yield (*here, "says", key), f"{_plain(expected)} is expected, {came} came"
+    if tuple(sorted(test.status)) != tuple(sorted(understood.status)):
+        came = ", ".join(understood.status) or "nothing"
+        yield (*here, "status"), f"{', '.join(test.status) or 'nothing'} is expected, {came} came"
+
+
+def _telegram(data: bytes, profile: Profile) -> Telegram:
+    """The telegram in a frame. Raises DecodeError, too, where it is of a meter that the profile is not about."""
+    frame = parse(data)
+    if not isinstance(frame, LongFrame):
+        raise DecodeError("no_telegram", "this frame carries no telegram")
+    said = telegram.decode(frame)
+    header = said.header
+    if header is None:
+        raise DecodeError("wrong_meter", "this telegram does not say whose it is")
+    if not profile.fits(header.manufacturer or "", header.version, header.medium):
+        who = f"{header.manufacturer}, version {header.version}, medium {header.medium}"
+        raise DecodeError("wrong_meter", f"the profile is not about {who}")
+    return said
+
+
+def _values(understood: Understanding) -> dict[str, str]:
+    """What the telegrams say, as users see it."""
+    reading = normalise.reading("test", understood.telegrams, _LATER)
+    return {measurement.key: _plain(measurement.value) for measurement in reading.measurements}
+
+
+def _plain(value: object) -> str:
+    """A value as text, numbers without needless zeros."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case int() | float() | Decimal():
+            return format(Decimal(str(value)).normalize(), "f")
+        case date():
+            return value.isoformat()
+        case _:
+            return str(value)

@@ -1,0 +1,70 @@
+"""The loop that keeps a wire busy: takes what is next on the agenda and has it done, or waits for something to do."""
+
+import asyncio
+import time
+
+from mbusd.agenda import Agenda
+from mbusd.attendance import Attendance
+from mbusd.bus import Bus
+from mbusd.health import Health
+from mbusd.meter import Meter
+from mbusd.model import Emit, Outcome
+from mbusd.roster import Roster
+from mbusd.vigil import Vigil
+
+HEARTBEAT_SECONDS = 10.0
+
+
+class Rounds:
+    """All asking of meters on one bus, by their schedules and by request."""
+
+    def __init__(self, bus: Bus, roster: Roster, health: Health, emit: Emit) -> None:
+        self.alive_at = time.monotonic()
+        self._bus = bus
+        self._roster = roster
+        self._agenda = Agenda(roster.meters)
+        self._attendance = Attendance(bus, roster, health, emit, self._agenda.answer)
+        self._vigil = Vigil(bus, health, emit)
+        self._wake = asyncio.Event()
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Read-outs that brought a reading, and those that failed."""
+        return self._attendance.read_outs, self._attendance.failures
+
+    async def read(self, meter: Meter) -> Outcome:
+        """Read one meter before anything that is scheduled."""
+        future = self._agenda.ask(meter, time.monotonic())
+        self._wake.set()
+        return await future
+
+    def wake(self) -> None:
+        """Something has changed: perhaps there is something to do."""
+        self._wake.set()
+
+    async def go(self) -> None:
+        """Ask whoever is due, for ever; at the end nobody waits for an answer any more."""
+        try:
+            while True:
+                await self._take_turn()
+        finally:
+            self._agenda.close("mbusd stops")
+
+    async def _take_turn(self) -> None:
+        self.alive_at = now = time.monotonic()
+        is_open = self._roster.bus_is_open and self._bus.is_open  # not while it is reopened and all think it is open
+        errand = self._agenda.next(now, self._bus.baudrate, is_open=is_open)
+        if errand is None:
+            await self._rest(min(self._agenda.pause(now), HEARTBEAT_SECONDS) if is_open else HEARTBEAT_SECONDS)
+        elif errand.task == "values":
+            await self._attendance.read(errand.meter)
+        else:
+            await self._vigil.ask(errand.meter)
+
+    async def _rest(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+        self._wake.clear()

@@ -1,0 +1,235 @@
+"""An open port: one request and what comes back, the silence before it, and the deadlines of both.
+
+Deadlines rest on EN 13757-2 cl. 5.5: a meter begins its answer between 11 bit times and 330 bit times + 50 ms after
+the end of the request's last stop bit. `write` returns when the kernel has the bytes, so the end of transmission is
+computed: 11 bits a byte. A complete frame ends the waiting at once; nothing waits for silence after a good frame.
+"""
+
+import asyncio
+import time
+
+from mbusd.hearing import MOST_BYTES, BusProtocol, CheckedReader, Heard
+from mbusd.journal import Journal
+from mbusd.mbus.frames import LONGEST, SND_NKE, Ack, Noise, encode
+from mbusd.mbus.link import Reply, Request, Silence
+from mbusd.mbus.observation import selection
+from mbusd.mbus.quirks import Manner
+from mbusd.timing import LONGEST_PAUSE, Timing
+from mbusd.transport import Port, TransportError, added_seconds, set_baudrate, unacknowledged
+from mbusd.way import Asked, Way
+
+WAKE = 0x55
+STALLED_SECONDS = 10.0  # a network that loses packets delivers them within a few
+
+
+class Wire:
+    """The wire behind an open port, from its opening to its loss; what is learnt of it is kept as long, rate by rate.
+
+    `window`: instead of the standard's, at the rate of the port.
+    """
+
+    def __init__(
+        self,
+        port: Port,
+        opened: tuple[asyncio.Transport, BusProtocol],
+        journal: Journal,
+        *,
+        window: float | None,
+        skips_echo: bool,
+    ) -> None:
+        self.port = port
+        self._transport, self._protocol = opened
+        self._journal = journal
+        self._skips_echo = skips_echo
+        self._way = Way(port, port.slack_seconds + added_seconds(self._transport), window)
+        self._reader = CheckedReader()
+        self._is_settled = False  # the exchange before ended well: nothing more will come
+        self._was_silent = False  # the exchange before was waited out, and nothing came
+        self._longest_cut = 0.0  # it ended in noise: bytes that go on after no longer pause may be the same answer's
+        self._sent_until = 0.0  # when the last byte of ours was on the wire
+        self._stalled_since: float | None = None  # bytes of ours that nobody acknowledges
+        self._heard_until = self._protocol.last_byte_at = time.monotonic()  # the last byte that was looked at came
+        self._open_until = self._heard_until + port.warm_up_seconds  # what nobody waits for may still come
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be spoken on."""
+        return not self._protocol.lost.done()
+
+    @property
+    def baudrate(self) -> int:
+        """The rate that the port has now, in Bd."""
+        return self._way.baudrate
+
+    @property
+    def timing(self) -> Timing:
+        """The times at this rate."""
+        return self._way.timing
+
+    def close(self) -> None:
+        """Close the port; who waits for an answer gets TransportError."""
+        if self._transport.get_write_buffer_size():  # nobody takes it: a polite end would wait for that, for ever
+            self._transport.abort()
+        else:
+            self._transport.close()
+
+    def unsettle(self) -> None:
+        """Whatever came last was no good end of its conversation."""
+        self._is_settled = False
+
+    async def ask(self, request: Request) -> Reply:
+        """One transmission of a request, and what it brought. Raises TransportError."""
+        self._check()
+        rest = await self._tune(request.manner.baudrate or self.port.baudrate)
+        after_good = self._is_settled and request.attempt == 1
+        await self._wait_for_silence(max(rest, request.manner.pause), after_good=after_good)
+        after_silence = self._was_silent
+        self._is_settled = self._was_silent = False  # until the exchange has ended so
+        self._longest_cut = 0.0
+        await self._wake(request.manner)
+        asked = self._say(request, after_good=after_good, after_silence=after_silence)
+        heard = bytearray()
+        try:
+            reply = await self._listen(asked, heard)
+        finally:
+            self._journal.hears(request, bytes(heard))
+        self._judge(request, reply)
+        if isinstance(reply, Silence):
+            self._look_for_a_stall()
+        else:
+            self._stalled_since = None
+            self._way.learn(asked, reply, self._heard_until)
+        return reply
+
+    def _say(self, request: Request, *, after_good: bool, after_silence: bool) -> Asked:
+        data, timing, manner = encode(request.frame), self.timing, request.manner
+        self._journal.asks(request, data)
+        sent = self._journal.last_request_at + timing.wire(len(data))
+        self._transport.write(data)
+        wants_data = request.frame.control != SND_NKE and selection(request.frame) is None
+        window = max(manner.window or timing.window, manner.shortest_window) + timing.held(data=wants_data)
+        expected_by = sent + window + timing.slack
+        waited_until = expected_by if request.attempt == 1 else sent + window + timing.caution
+        self._sent_until, self._open_until = sent, waited_until
+        return Asked(request, sent, expected_by, waited_until, after_good, after_silence)
+
+    async def _wake(self, manner: Manner) -> None:
+        """The preamble that rouses an interface which sleeps; nobody answers it."""
+        if manner.wake is None:
+            return
+        self._transport.write(bytes([WAKE]) * manner.wake.count)
+        await asyncio.sleep(self.timing.wire(manner.wake.count) + manner.wake.pause)
+        self._check()
+        self._take()
+
+    async def _tune(self, baudrate: int) -> float:
+        """Give the port the rate of the meter that is to be asked, and the seconds of silence that this asks for.
+
+        What was said before is no frame to that meter, whatever it was to others. Raises TransportError.
+        """
+        if baudrate == self.baudrate:
+            return 0.0
+        await set_baudrate(self.port, self._transport, baudrate)
+        settle = self.timing.settle
+        self._way.baudrate = baudrate
+        return max(settle, self.timing.settle)
+
+    def _check(self) -> None:
+        if not self.is_open:
+            raise TransportError(self.port.name, "the port is not open")
+
+    async def _wait_for_silence(self, pause: float, *, after_good: bool) -> None:
+        """Wait until the line was silent as long as the standard, or the meter, asks; drop what belongs to nobody.
+
+        After a reply that was refused, or an exchange that was cancelled, the answer proper may still be on its way.
+        """
+        protocol, timing = self._protocol, self.timing
+        open_until = 0.0 if after_good else self._open_until
+        give_up = max(open_until, time.monotonic()) + timing.wire(LONGEST) + timing.slack
+        rested_at = self._sent_until + pause if pause else 0.0
+        heard_until, began = self._heard_until, protocol.first_byte_at
+        stray = self._take().data
+        quiet_for = max(pause, timing.idle if after_good and not stray else timing.settle)
+        while time.monotonic() < give_up:
+            if not await protocol.more(max(open_until, rested_at, protocol.last_byte_at + quiet_for)):
+                break
+            self._check()
+            began = began if stray else protocol.first_byte_at
+            stray = (stray + self._take().data)[:LONGEST]
+            quiet_for = max(pause, timing.settle)
+        if stray:
+            self._journal.hears_stray(stray)
+            if self._was_silent:
+                self._way.learn_of_late(len(stray), self._heard_until - began)
+            elif began - heard_until <= self._longest_cut:
+                self._way.learn_of_cut(began - heard_until)
+
+    def _take(self) -> Heard:
+        self._heard_until = self._protocol.last_byte_at
+        return self._protocol.take()
+
+    async def _listen(self, asked: Asked, heard: bytearray) -> Reply:
+        """The first frame, else the noise that came, else silence; an answer that has begun is given time to end."""
+        protocol, reader, timing = self._protocol, self._reader, self.timing
+        reader.reset()
+        deadline = asked.waited_until
+        last_end = deadline + timing.wire(LONGEST)
+        noise: Noise | None = None
+        while len(heard) < MOST_BYTES and await protocol.more(deadline):
+            if protocol.lost.done():
+                raise TransportError(self.port.name, protocol.lost.result())
+            last_end += asked.begins_or_goes_on(reader, protocol.first_byte_at, self._heard_until, timing)
+            arrived = self._take()
+            heard += arrived.data
+            for event in reader.hear(arrived):
+                if isinstance(event, Noise):
+                    noise = event
+                elif not self._is_echo(event, asked.request):
+                    return event
+            if not reader.is_idle:
+                patience = timing.gap if reader.is_waiting else timing.lull
+                deadline = min(last_end, max(asked.waited_until, protocol.last_byte_at + patience))
+        self._longest_cut = LONGEST_PAUSE if reader.is_waiting else timing.caution
+        for event in reader.end():
+            if not isinstance(event, Noise) and not self._is_echo(event, asked.request):
+                return event
+            noise = event if isinstance(event, Noise) else noise
+        return noise or Silence()
+
+    def _is_echo(self, event: Reply, request: Request) -> bool:
+        """A frame that equals the request comes from the converter: no meter speaks like a master."""
+        return self._skips_echo and event == request.frame
+
+    def _judge(self, request: Request, reply: Reply) -> None:
+        """Count the reply, and tell whether the line is at rest: not while anything else may still be on its way.
+
+        The answer to a repetition may be the late one to the first transmission; then the second answer is yet to come.
+        A telegram that comes for SND_NKE is not the E5 that is due.
+        """
+        if isinstance(reply, Silence):
+            self._was_silent = True
+            self._journal.count(timeouts=int(request.is_answered))
+            return
+        if isinstance(reply, Noise) or not self._reader.is_idle:  # bytes behind a frame: perhaps a second meter's
+            self._journal.count(noise=1)
+            return
+        is_due = isinstance(reply, Ack) or request.frame.control != SND_NKE
+        self._is_settled = is_due and request.attempt == 1
+
+    def _look_for_a_stall(self) -> None:
+        """Hang up on a converter that takes no bytes: behind a dead connection all meters would be silent for long.
+
+        Raises TransportError.
+        """
+        if not unacknowledged(self._transport):
+            self._stalled_since = None
+            return
+        if self._stalled_since is None:
+            self._stalled_since = self._journal.last_request_at
+        seconds = time.monotonic() - self._stalled_since
+        if seconds < STALLED_SECONDS:
+            return
+        why = f"the converter has acknowledged nothing for {seconds:.0f} s; has it power, and is it in the network?"
+        self._protocol.end(why)
+        self._transport.abort()
+        raise TransportError(self.port.name, why)
