@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from mbusd import __version__, config, systemd
 from mbusd.model import ChangeMeter, Command, Event, Outcome, ReadAll, ReadNow, Scan
 from mbusd.poller import Poller
+from mbusd.profiles import Shelf, shelf_of
 from mbusd.settings import Settings
 from mbusd.sinks.mqtt import Broker
 from mbusd.sinks.publisher import Publisher
@@ -25,9 +26,9 @@ BIRTH_SECONDS = 2.0  # Home Assistant has said that it is there; let it take a b
 
 
 class Daemon:
-    """Buses, meters and one broker, alive until cancelled."""
+    """Buses, meters and one broker, alive until cancelled. `shelf`: what is known of makers' meters."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, shelf: Shelf | None = None) -> None:
         self.started = datetime.now(UTC)
         self.publisher = Publisher(settings, __version__, self.started, config.public(settings))
         self.broker = Broker(
@@ -36,7 +37,7 @@ class Daemon:
             subscriptions=self.publisher.subscriptions,
             received=self._received,
         )
-        self.pollers = [Poller.of(bus, self._emit) for bus in settings.buses]
+        self.pollers = [Poller.of(bus, self._emit, shelf or Shelf()) for bus in settings.buses]
         self._allows_writes = settings.mqtt.allow_writes
         self._tasks: set[asyncio.Task[None]] = set()
         self._meters_said = False
@@ -149,7 +150,10 @@ class Daemon:
 
 async def serve(settings: Settings) -> None:
     """Run the daemon until SIGTERM or SIGINT."""
-    task = asyncio.create_task(Daemon(settings).run(), name="daemon")
+    shelf, problems = shelf_of(settings.profiles)
+    for problem in problems:
+        log.warning("%s; this profile is left out", problem)
+    task = asyncio.create_task(Daemon(settings, shelf).run(), name="daemon")
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel)

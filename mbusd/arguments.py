@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from mbusd.mbus.address import Address, PrimaryAddress, SecondaryAddress, parse_address
 from mbusd.mbus.clocks import ClockType
-from mbusd.settings import BAUDRATES, seconds
+from mbusd.settings import BAUDRATES, seconds, window
 from mbusd.transport import check_port
 
 T = TypeVar("T")
@@ -148,7 +148,10 @@ def demo(command: argparse.ArgumentParser) -> None:
 
 def _patience(command: argparse.ArgumentParser, retries: int, of: str) -> None:
     command.add_argument(
-        "--timeout", type=duration, metavar="N", help="seconds to the begin of an answer; default: 330 bits + 50 ms"
+        "--timeout",
+        type=worded(window),
+        metavar="N",
+        help="seconds to the begin of an answer; default: 330 bits + 50 ms",
     )
     command.add_argument(
         "--retries", type=int, choices=range(3), default=retries, help=f"repetitions of {of}; default: %(default)s"

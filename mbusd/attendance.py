@@ -18,7 +18,9 @@ from mbusd.mbus.master import LinkState, ReadOut, read_out
 from mbusd.meter import Meter
 from mbusd.model import Change, Emit, Identity, Outcome, Reading, ReadingTaken
 from mbusd.normalise import reading
+from mbusd.profiles import Shelf
 from mbusd.roster import Roster
+from mbusd.shaping import shaped
 from mbusd.transport import RateError, TransportError
 
 log = logging.getLogger(__name__)
@@ -30,7 +32,7 @@ Answer = Callable[[Meter, Outcome], None]
 class Attendance:
     """Read-outs on one bus. Tells `emit` of readings and `answer` what came of each; counts both."""
 
-    def __init__(self, bus: Bus, roster: Roster, health: Health, emit: Emit, answer: Answer) -> None:
+    def __init__(self, bus: Bus, roster: Roster, health: Health, emit: Emit, answer: Answer, shelf: Shelf) -> None:
         self.read_outs = 0
         self.failures = 0
         self._bus = bus
@@ -38,6 +40,7 @@ class Attendance:
         self._health = health
         self._emit = emit
         self._answer = answer
+        self._shelf = shelf
 
     async def read(self, meter: Meter) -> None:
         """Read a meter, whatever comes of it. While the port is lost the meter stays due."""
@@ -82,14 +85,19 @@ class Attendance:
     def _succeeded(self, meter: Meter, result: ReadOut) -> None:
         taken_at = datetime.now(UTC)
         was_silent = meter.answers is False
-        taken = reading("", result.telegrams, taken_at, meter.zone, meter.identity)
+        profile = self._shelf.of(result.address or meter.secondary)
+        taken = reading("", result.telegrams, taken_at, meter.zone, meter.identity, profile)
         taken = replace(taken, problems=(*taken.problems, *result.problems))
         self.read_outs += 1
         meter.schedule.succeeded(time.monotonic())
         change: Change = "back" if was_silent else "found" if meter.identity is None else ""
+        is_first = meter.last_read is None
         _recognise(meter, taken)
         meter.last_read, meter.answers = taken_at, True
-        taken = replace(taken, meter=meter.name or "")
+        taken = shaped(replace(taken, meter=meter.name or ""), meter.shape)
+        meter.keys = tuple((item.key, item.unit, item.quantity) for item in taken.measurements)
+        if taken.problems and is_first:
+            log.info("%s: not everything could be had: %s", meter.label, "; ".join(taken.problems))
         if change:
             log.info("%s: %s", meter.label, "answers again" if was_silent else f"found, {_describe(taken.identity)}")
         self._roster.tell(meter, change)
@@ -130,11 +138,7 @@ def _is_stranger(meter: Meter, result: ReadOut) -> bool:
 def _recognise(meter: Meter, taken: Reading) -> None:
     if meter.identity is not None and meter.identity != taken.identity:
         log.warning("%s: another meter answers here now: %s", meter.label, _describe(taken.identity))
-    is_first = meter.last_read is None
     meter.recognise(taken.identity)
-    if taken.problems and is_first:
-        log.info("%s: not everything could be decoded: %s", meter.label, "; ".join(taken.problems))
-    meter.keys = tuple((item.key, item.unit, item.quantity) for item in taken.measurements)
 
 
 def _log_failure(meter: Meter, error: MBusError | RateError, opinion: Opinion | None) -> None:

@@ -6,8 +6,7 @@ from dataclasses import replace
 from datetime import tzinfo
 
 from mbusd.bus import Bus, Run
-from mbusd.exact_json import JsonValue
-from mbusd.mbus.address import Address
+from mbusd.mbus.address import Address, PrimaryAddress, SecondaryAddress
 from mbusd.mbus.clocks import set_clock
 from mbusd.mbus.link import Conversation, in_manner
 from mbusd.mbus.quirks import Manner
@@ -16,7 +15,8 @@ from mbusd.mbus.sighting import alone
 from mbusd.mbus.writing import application_reset, set_address, set_identification
 from mbusd.mbus.written import Written
 from mbusd.model import ChangeMeter
-from mbusd.writes import Pause, T, clock_type, document, follow, local_clock, moment, number, secondary, subcode
+from mbusd.settings import MeterSettings
+from mbusd.writes import Pause, T, clock_type, follow, local_clock, moment, number, secondary, subcode
 
 
 async def carry_out(
@@ -28,7 +28,7 @@ async def carry_out(
     zone: tzinfo | None = None,
     manner: Manner | None = None,
     pause: Pause = asyncio.sleep,
-) -> JsonValue:
+) -> Written:
     """Write, verify, and say what came of it. `zone` is that of the meter's clock, None: this computer's.
 
     Raises ValueError for a bad value, MBusError, TransportError.
@@ -36,13 +36,48 @@ async def carry_out(
     manner = manner or Manner()
     if change.what != "set_baudrate":
         write = in_manner(_conversation(change, address, zone), manner)
-        return document(await bus.run(alone(write, bus.recent)))
+        return await bus.run(alone(write, bus.recent))
     plan = set_baudrate(address, baudrate, number(_given(change)))
     turn = _Turn(bus, manner, pause)
     try:
-        return document(await follow(plan, turn.tune, turn.pause))
+        return await follow(plan, turn.tune, turn.pause)
     finally:
         await turn.end()
+
+
+def moved(settings: MeterSettings, change: ChangeMeter, written: Written) -> MeterSettings:
+    """How the meter is reached after a write that went well; the same where that is as before."""
+    if not written.has_changed:
+        return settings
+    address = settings.address
+    match change.what, address:
+        case "set_address", PrimaryAddress():
+            return settings.model_copy(update={"address": PrimaryAddress(number(_given(change)))})
+        case "set_identification", SecondaryAddress(digits) if written.meter is not None:
+            return settings.model_copy(update={"address": _as_exact_as(digits, written.meter)})
+        case "set_baudrate", _:
+            return settings.model_copy(update={"baudrate": number(_given(change))})
+    return settings
+
+
+def _as_exact_as(before: str, now: SecondaryAddress) -> SecondaryAddress:
+    """The new address, with wildcards where the one before had some."""
+    kept = (now.digits[at : at + 2] if before[at : at + 2] != "FF" else "FF" for at in range(8, 16, 2))
+    return SecondaryAddress(now.identification + "".join(kept))
+
+
+def to_be_written(before: MeterSettings, now: MeterSettings) -> tuple[str, ...]:
+    """What the owner has to change in the file, as remarks; a meter that was found by a scan may not stand there."""
+    where = f"meter {before.name}" if before.name else f"the meter with address {before.address}, if it stands there"
+    lines = []
+    if now.address != before.address:
+        address = str(now.address) if isinstance(now.address, PrimaryAddress) else f'"{now.address}"'
+        lines.append(f"address: {address}")
+    if now.baudrate != before.baudrate:
+        lines.append(f"baudrate: {now.baudrate}")
+    return tuple(
+        f"it is read there until mbusd stops; change the configuration, {where}, to `{line}`" for line in lines
+    )
 
 
 class _Turn:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from mbusd.mbus.address import Address, SecondaryAddress, parse_address
+from mbusd.mbus.errors import AddressError
 from mbusd.settings import RESERVED_NAMES, Settings
 from mbusd.strict_yaml import Document, FileError, Location, Problem, document, message, path_of, read
 
@@ -123,7 +125,7 @@ def _twins(data: dict[typing.Any, typing.Any]) -> list[Problem]:
     problems += _repeated(buses, "port")
     problems += _repeated(meters, "name")
     for bus, here in buses:
-        problems += _repeated(list(_mappings(bus.get("meters"), (*here, "meters"))), "address")
+        problems += _overlapping(list(_mappings(bus.get("meters"), (*here, "meters"))))
     for meter, place in meters:
         if meter.get("name") in RESERVED_NAMES:
             problems.append(((*place, "name"), f"'{meter['name']}' is a topic of the daemon's own"))
@@ -144,6 +146,28 @@ def _repeated(items: list[tuple[dict[typing.Any, typing.Any], Location]], key: s
             known = first.setdefault(str(value), place)
             if known != place:
                 yield (*place, key), f"'{value}' is taken already by {path_of(known)}"
+
+
+def _overlapping(meters: list[tuple[dict[typing.Any, typing.Any], Location]]) -> Iterator[Problem]:
+    """Addresses on one bus that mean one meter, or that may select one another's."""
+    known: list[tuple[Address, Location]] = []
+    for meter, place in meters:
+        try:
+            address = parse_address(meter.get("address", ""))
+        except AddressError:
+            continue  # is said where its shape is looked at
+        here = (*place, "address")
+        same = next((there for other, there in known if other == address), None)
+        close = next((there for other, there in known if _selects(other, address)), None)
+        if same is not None:
+            yield here, f"'{meter['address']}' is taken already by {path_of(same)}"
+        elif close is not None:
+            yield here, f"'{meter['address']}' and {path_of(close)} select each other's meter: give both all 16 digits"
+        known.append((address, here))
+
+
+def _selects(one: Address, other: Address) -> bool:
+    return isinstance(one, SecondaryAddress) and isinstance(other, SecondaryAddress) and one.matches(other)
 
 
 def _sentence(found: Document, variables: dict[Location, str], location: Location, why: str) -> str:

@@ -7,13 +7,17 @@ from dataclasses import replace
 from typing import TypeVar
 
 from mbusd.bus import Bus
-from mbusd.changes import carry_out
+from mbusd.changes import carry_out, moved, to_be_written
 from mbusd.finder import Finder
+from mbusd.mbus.address import SecondaryAddress
 from mbusd.mbus.errors import MBusError
 from mbusd.mbus.link import Conversation
+from mbusd.meter import Meter
 from mbusd.model import ChangeMeter, Emit, Outcome, ScanMode
 from mbusd.roster import Roster
+from mbusd.settings import MeterSettings
 from mbusd.transport import TransportError
+from mbusd.writes import document
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +60,7 @@ class Interludes:
             await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
     async def change(self, command: ChangeMeter) -> Outcome:
-        """Write to a meter. The file is the owner's: a new address or rate is to be written there, too."""
+        """Write to a meter, which is read at its new place from then on; the file is the owner's to change."""
         meter = self._roster.named(command.meter)
         if meter is None:
             return Outcome(error=f"there is no meter {command.meter} on {self._name}")
@@ -67,8 +71,14 @@ class Interludes:
             return Outcome(error=str(error))
         finally:
             self._roster.forget_links()
-        log.warning("%s: %s by request", meter.label, command.what)
-        return Outcome(written=written)
+        log.warning("%s: %s by request: %s", meter.label, command.what, written.done)
+        settings = moved(meter.settings, command, written)
+        remarks = to_be_written(meter.settings, settings)
+        for remark in remarks:
+            log.warning("%s: %s", meter.label, remark)
+        _move(meter, settings, written.meter)
+        self._roster.tell(meter)
+        return Outcome(written=document(replace(written, remarks=(*written.remarks, *remarks))))
 
     async def _probe(self, conversation: Conversation[T]) -> T:
         """One probe of a scan, which may reset the link with any meter, or select another."""
@@ -76,3 +86,15 @@ class Interludes:
             return await self._bus.run(conversation)
         finally:
             self._roster.forget_links()
+
+
+def _move(meter: Meter, settings: MeterSettings, who: SecondaryAddress | None) -> None:
+    """The same meter at another place, or at another rate, or by another number: no stranger that answers there."""
+    meter.settings = settings
+    if settings.baudrate is not None:
+        meter.baudrate = settings.baudrate
+        meter.recipe = replace(meter.recipe, manner=replace(meter.recipe.manner, baudrate=settings.baudrate))
+    if meter.identity is not None and who is not None and who.digits != meter.identity.address:
+        is_renumbered = who.digits[8:] == meter.identity.address[8:]
+        renamed = replace(meter.identity, identification=who.identification, address=who.digits)
+        meter.identity = renamed if is_renumbered else None

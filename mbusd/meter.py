@@ -13,6 +13,7 @@ from mbusd.mbus.telegram import Telegram
 from mbusd.model import Alarm, Identity, MeterInfo
 from mbusd.schedule import Schedule
 from mbusd.settings import BusSettings, MeterSettings, zone_of
+from mbusd.shaping import Shape
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ class Meter:
     bus: str
     baudrate: int  # that it is asked at
     recipe: Recipe
+    shape: Shape = field(default_factory=Shape)
     alarms: Schedule | None = None  # None: it is not asked for any
     link: LinkState = field(default_factory=LinkState)
     identity: Identity | None = None
@@ -47,6 +49,7 @@ class Meter:
             bus=bus.name,
             baudrate=meter.baudrate or bus.baudrate,
             recipe=recipe_for(_chosen(meter), _quirks_of(meter)),
+            shape=meter.shape,
             alarms=None if meter.alarms is None else Schedule(meter.alarms, now, phase, meter.offline_after),
         )
 

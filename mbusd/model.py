@@ -14,6 +14,7 @@ Value = int | Decimal | str | date | datetime | None
 Kind = Literal["number", "text", "bits", "date", "datetime"]
 Function = Literal["instantaneous", "maximum", "minimum", "error"]
 Change = Literal["", "found", "silent", "back"]
+Show = Literal["normal", "diagnostic", "disabled"]
 Effect = Literal["", "as_number", "as_date", "as_duration", "unit", "pulse", "profile", "manufacturer"]
 """What a VIFE made of the quantity: a count, a moment or a duration of it, another unit, a pulse weight …"""
 
@@ -46,6 +47,7 @@ class Measurement:
     subunit: int = 0
     modifiers: tuple[str, ...] = ()
     effect: Effect = ""
+    show: Show = "normal"  # how a profile wants it shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,8 @@ class Reading:
     measurements: tuple[Measurement, ...]
     problems: tuple[str, ...] = ()  # what could not be decoded, for a person
     telegrams: tuple[bytes, ...] = ()  # the frames it was made of
+    model: str = ""  # in plain words, where a profile knows it
+    flags: tuple[str, ...] = ()  # every word that `status` may hold besides those of the standard
 
 
 @dataclass(frozen=True, slots=True)

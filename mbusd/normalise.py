@@ -13,8 +13,10 @@ from mbusd import model
 from mbusd.mbus.alarms import AlarmAnswer
 from mbusd.mbus.frames import encode
 from mbusd.mbus.media import medium_name
+from mbusd.mbus.profile import Profile, Show
 from mbusd.mbus.records import Record
 from mbusd.mbus.telegram import Header, Telegram
+from mbusd.mbus.understanding import understand
 from mbusd.mbus.vif import SECRET
 from mbusd.units import to_user
 
@@ -81,24 +83,35 @@ def reading(
     taken_at: datetime,
     zone: tzinfo | None = None,
     identity: model.Identity | None = None,
+    profile: Profile | None = None,
 ) -> model.Reading:
     """All telegrams of one read-out as one reading.
 
     `zone` is that of the meter's clock; without it, its times stay naive. `identity` stands in where no header says
-    who answered (CI 78, 7A).
+    who answered (CI 78, 7A). `profile`: what is known of such meters.
     """
-    records = [record for telegram in telegrams for record in telegram.records]
+    known = understand(telegrams, profile)
+    records = [record for telegram in known.telegrams for record in telegram.records]
     named = list(zip(keys(records), records, strict=True))
     headers = [telegram.header for telegram in telegrams if telegram.header]
     return model.Reading(
         meter=meter,
-        identity=next(filter(None, map(identity_of, headers)), identity or _NOBODY),
+        identity=_measuring(next(filter(None, map(identity_of, headers)), identity or _NOBODY), profile),
         taken_at=taken_at.astimezone(UTC),
-        status=_status(telegrams),
-        measurements=tuple(_measurements(named, zone)),
-        problems=tuple(_problems(telegrams, named)),
+        status=known.status,
+        measurements=tuple(_measurements(named, known.shows, zone)),
+        problems=(*known.problems, *_problems(known.telegrams, named)),
         telegrams=tuple(encode(telegram.frame) for telegram in telegrams),
+        model="" if profile is None else profile.name,
+        flags=() if profile is None else profile.words,
     )
+
+
+def _measuring(identity: model.Identity, profile: Profile | None) -> model.Identity:
+    """What the meter measures by its profile, whatever its header says."""
+    if profile is None or profile.medium is None:
+        return identity
+    return replace(identity, medium=profile.medium, medium_name=medium_name(profile.medium))
 
 
 def alarm_of(
@@ -123,16 +136,14 @@ def alarm_of(
     if telegram.frame.ci == _ALARM:
         return model.Alarm(name, moment, int.from_bytes(telegram.frame.data, "little"), telegram=frame)
     named = list(zip(keys(telegram.records), telegram.records, strict=True))
-    return model.Alarm(name, moment, measurements=tuple(_measurements(named, zone)), telegram=frame)
+    shows = understand([telegram], None).shows
+    return model.Alarm(name, moment, measurements=tuple(_measurements(named, shows, zone)), telegram=frame)
 
 
-def _status(telegrams: Sequence[Telegram]) -> tuple[str, ...]:
-    headers = (telegram.header for telegram in telegrams if telegram.header)
-    return tuple(dict.fromkeys(word for header in headers for word in header.status_words))
-
-
-def _measurements(named: Sequence[tuple[str, Record]], zone: tzinfo | None) -> Iterator[model.Measurement]:
-    for key, sent in named:
+def _measurements(
+    named: Sequence[tuple[str, Record]], shows: Sequence[Show], zone: tzinfo | None
+) -> Iterator[model.Measurement]:
+    for (key, sent), show in zip(named, shows, strict=True):
         record = _understood(sent)
         kind = record.kind
         if kind == "raw" or record.quantity in SECRET:
@@ -151,6 +162,7 @@ def _measurements(named: Sequence[tuple[str, Record]], zone: tzinfo | None) -> I
             subunit=record.subunit,
             modifiers=record.modifiers,
             effect=record.effect,
+            show=show,
         )
 
 

@@ -10,6 +10,7 @@ from mbusd.bus import Bus
 from mbusd.health import Health, of_port
 from mbusd.interludes import Interludes
 from mbusd.model import BusChanged, BusStatistics, ChangeMeter, Emit, Outcome, ScanMode, StatisticsTaken
+from mbusd.profiles import Shelf
 from mbusd.roster import Roster
 from mbusd.rounds import Rounds
 from mbusd.settings import BusSettings
@@ -19,28 +20,31 @@ from mbusd.transport import Port, host_and_port
 log = logging.getLogger(__name__)
 
 STATISTICS_SECONDS = 60.0
+_NONE = Shelf()
 
 
 class Poller:
     """One bus and its meters; tells `emit` what comes of them."""
 
-    def __init__(self, settings: BusSettings, bus: Bus, emit: Emit, phases: random.Random | None = None) -> None:
+    def __init__(
+        self, settings: BusSettings, bus: Bus, emit: Emit, phases: random.Random | None = None, shelf: Shelf = _NONE
+    ) -> None:
         self.name = settings.name
         self._settings = settings
         self._bus = bus
         self._emit = emit
         self._roster = Roster(settings, emit, phases or random.Random())  # noqa: S311 - no secret, only not in step
         self._health = Health(self.name, bus, self._roster.meters, emit)
-        self._rounds = Rounds(bus, self._roster, self._health, emit)
+        self._rounds = Rounds(bus, self._roster, self._health, emit, shelf)
         self._interludes = Interludes(self.name, bus, self._roster, emit, self._rounds.wake)
         self._shared = self._served()
 
     @classmethod
-    def of(cls, settings: BusSettings, emit: Emit) -> "Poller":
-        """A poller with a bus of its own."""
+    def of(cls, settings: BusSettings, emit: Emit, shelf: Shelf = _NONE) -> "Poller":
+        """A poller with a bus of its own; `shelf` has what is known of makers' meters."""
         port = Port(settings.port, settings.baudrate, settings.dtr, settings.rts)
         bus = Bus(port, settings.timeout, echo=settings.echo)
-        return cls(settings, bus, emit)
+        return cls(settings, bus, emit, shelf=shelf)
 
     @property
     def alive_at(self) -> float:

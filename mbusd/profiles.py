@@ -3,16 +3,17 @@
 A profile that carries a telegram is tried on it before anybody relies on it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 
 from mbusd import normalise
 from mbusd.mbus import telegram
+from mbusd.mbus.address import SecondaryAddress, manufacturer_letters
 from mbusd.mbus.errors import DecodeError
 from mbusd.mbus.frames import LongFrame, parse
-from mbusd.mbus.profile import Profile
+from mbusd.mbus.profile import Profile, merged, profiles_for
 from mbusd.mbus.telegram import Telegram
 from mbusd.mbus.understanding import Understanding, understand
 from mbusd.profile_shapes import FileShape, TrialShape
@@ -22,9 +23,34 @@ _SHIPPED = Path(__file__).parent / "profile_data"
 _LATER = datetime(2000, 1, 1, tzinfo=UTC)  # a reading needs a moment; what a test says does not hang on it
 
 
+class Shelf:
+    """All profiles that may be wanted; the one of a meter by its secondary address."""
+
+    def __init__(self, profiles: Sequence[Profile] = ()) -> None:
+        self._profiles = tuple(profiles)
+        self._taken: dict[str, Profile | None] = {}
+
+    def of(self, address: SecondaryAddress | None) -> Profile | None:
+        """What is known of the meter with this address; None where nothing is, or it has not said who it is."""
+        if address is None:
+            return None
+        kind = address.digits[8:]
+        if kind not in self._taken:
+            maker, version, medium = address.to_bytes()[4:6], address.to_bytes()[6], address.to_bytes()[7]
+            letters = manufacturer_letters(int.from_bytes(maker, "little"))
+            self._taken[kind] = merged(profiles_for(self._profiles, letters, version, medium))
+        return self._taken[kind]
+
+
 def shipped() -> tuple[Profile, ...]:
     """The profiles that come with the program. Raises FileError: a broken one is our own mistake."""
     return tuple(profile for path in _files(_SHIPPED) for profile in load(path))
+
+
+def shelf_of(own: Path | None) -> tuple[Shelf, tuple[str, ...]]:
+    """What is shipped and, before it, what stands in a user's own folder; and what is wrong with files there."""
+    good, problems = ((), ()) if own is None else in_folder(own)
+    return Shelf((*good, *shipped())), problems
 
 
 def in_folder(folder: Path) -> tuple[tuple[Profile, ...], tuple[str, ...]]:

@@ -9,6 +9,7 @@ from mbusd.bus import Bus
 from mbusd.health import Health
 from mbusd.meter import Meter
 from mbusd.model import Emit, Outcome
+from mbusd.profiles import Shelf
 from mbusd.roster import Roster
 from mbusd.vigil import Vigil
 
@@ -18,12 +19,12 @@ HEARTBEAT_SECONDS = 10.0
 class Rounds:
     """All asking of meters on one bus, by their schedules and by request."""
 
-    def __init__(self, bus: Bus, roster: Roster, health: Health, emit: Emit) -> None:
+    def __init__(self, bus: Bus, roster: Roster, health: Health, emit: Emit, shelf: Shelf) -> None:
         self.alive_at = time.monotonic()
         self._bus = bus
         self._roster = roster
         self._agenda = Agenda(roster.meters)
-        self._attendance = Attendance(bus, roster, health, emit, self._agenda.answer)
+        self._attendance = Attendance(bus, roster, health, emit, self._agenda.answer, shelf)
         self._vigil = Vigil(bus, health, emit)
         self._wake = asyncio.Event()
 

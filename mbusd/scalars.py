@@ -10,11 +10,14 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
 
 from mbusd.mbus.address import Address, PrimaryAddress, SecondaryAddress, parse_address
+from mbusd.mbus.quirks import Step
 from mbusd.mbus.steps import step_of
 from mbusd.transport import check_port, host_and_port
 
 BAUDRATES = (300, 600, 1200, 2400, 4800, 9600, 19200, 38400)
 _UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+SHORTEST_WINDOW, LONGEST_WAIT = 0.01, 60.0  # seconds; gateways and radio bridges take some, nothing takes a minute
+_OF_ANSWERS = frozenset({0x69, 0x6A, 0x6B, *range(0x6E, 0x80)})  # CI fields
 _DURATION = re.compile(r"(\d+(?:\.\d+)?) *(s|m|min|h|d)?")
 
 
@@ -38,6 +41,21 @@ def _interval(value: object) -> float | Literal["manual"]:
 
 def _period(value: object) -> float:
     return _in_range(seconds(value), value)
+
+
+def window(value: object) -> float:
+    """Seconds from the end of a request to the latest begin of its answer. Raises ValueError."""
+    number = seconds(value)
+    if not SHORTEST_WINDOW <= number <= LONGEST_WAIT:
+        raise ValueError(f"'{value}' is out of range: {SHORTEST_WINDOW}s to {LONGEST_WAIT:g}s; others wait as long")
+    return number
+
+
+def _silence(value: object) -> float:
+    number = seconds(value)
+    if number > LONGEST_WAIT:
+        raise ValueError(f"'{value}' is out of range: 0s to {LONGEST_WAIT:g}s; others wait as long")
+    return number
 
 
 def _in_range(number: float, value: object) -> float:
@@ -67,7 +85,9 @@ def _bytes(value: object) -> bytes:
         data = value if isinstance(value, bytes) else bytes.fromhex(str(value))
     except ValueError as error:
         raise ValueError(f"'{value}' is no hex: CI field and data are, as \"50 10\"") from error
-    step_of(data)
+    step = step_of(data)
+    if isinstance(step, Step) and step.ci in _OF_ANSWERS:
+        raise ValueError(f"CI {step.ci:02X} is what a meter answers with: no request has it")
     return data
 
 
@@ -118,8 +138,18 @@ def _discover(value: object) -> object:
     return "off" if value is False else value  # YAML takes off for false
 
 
-def tls_words(value: object) -> object:
-    """What `tls: true` and `tls: false` mean; anything else as it is."""
+def _echo(value: object) -> object:
+    return ("off", "on")[value] if isinstance(value, bool) else value
+
+
+def _nke(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("a word is needed here: auto, always or never (YAML makes a truth value of no, yes, on, off)")
+    return value
+
+
+def mapping_or_word(value: object) -> object:
+    """What `tls: true` and `wake: false` mean: all defaults, or none of it; anything else as it is."""
     words: dict[str, object] = {"true": {}, "false": None}
     return words.get(str(value).lower(), value)
 
@@ -130,8 +160,9 @@ def allow_boolean(schema: dict[str, Any]) -> None:
 
 
 _DURATION_SCHEMA = {"anyOf": [{"type": "string", "pattern": r"^\d+(\.\d+)? *(s|m|min|h|d)?$"}, {"type": "number"}]}
-Duration = Annotated[float, BeforeValidator(seconds), WithJsonSchema(_DURATION_SCHEMA)]
 Period = Annotated[float, BeforeValidator(_period), WithJsonSchema(_DURATION_SCHEMA)]
+Window = Annotated[float, BeforeValidator(window), WithJsonSchema(_DURATION_SCHEMA)]
+Silence = Annotated[float, BeforeValidator(_silence), WithJsonSchema(_DURATION_SCHEMA)]
 Interval = Annotated[
     float | Literal["manual"],
     BeforeValidator(_interval),
@@ -164,3 +195,9 @@ Baudrate = Annotated[int, AfterValidator(_baudrate)]
 PortName = Annotated[str, AfterValidator(check_port)]
 Listen = Annotated[str, AfterValidator(_listen)]
 Discover = Annotated[Literal["off", "primary", "secondary", "both"], BeforeValidator(_discover)]
+Echo = Annotated[
+    Literal["auto", "on", "off"],
+    BeforeValidator(_echo),
+    WithJsonSchema({"anyOf": [{"type": "boolean"}, {"enum": ["auto", "on", "off"]}]}),
+]
+Nke = Annotated[Literal["auto", "always", "never"], BeforeValidator(_nke)]

@@ -11,30 +11,36 @@ from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
+from mbusd.key_settings import KeysSettings, Medium, Section
 from mbusd.model import ScanMode
 from mbusd.scalars import (
     BAUDRATES,
     Baudrate,
     Bytes,
     Discover,
-    Duration,
+    Echo,
     Host,
     Interval,
     Listen,
     MeterAddress,
     Name,
+    Nke,
     Period,
     PortName,
+    Silence,
     Topic,
+    Window,
     Zone,
     allow_boolean,
+    mapping_or_word,
     seconds,
-    tls_words,
+    window,
 )
+from mbusd.shaping import Shape
 
-__all__ = (  # with the two scalars that the command line takes from here
+__all__ = (  # with the scalars that the command line takes from here
     "BAUDRATES",
     "RESERVED_NAMES",
     "BusSettings",
@@ -45,17 +51,14 @@ __all__ = (  # with the two scalars that the command line takes from here
     "TlsSettings",
     "WakeSettings",
     "seconds",
+    "window",
     "zone_of",
 )
 
 RESERVED_NAMES = ("bridge", "bus")  # topics of the daemon's own
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, use_attribute_docstrings=True)
-
-
-class TlsSettings(_Section):
+class TlsSettings(Section):
     """TLS is verified, always."""
 
     ca_file: Path | None = None
@@ -72,7 +75,7 @@ class TlsSettings(_Section):
         return self
 
 
-class MqttSettings(_Section):
+class MqttSettings(Section):
     host: Host = "localhost"
     """Name or address of the broker."""
     port: int | None = Field(default=None, ge=1, le=65535)
@@ -82,7 +85,7 @@ class MqttSettings(_Section):
     """Better: password_file, or MBUSD_MQTT__PASSWORD in the environment."""
     password_file: Path | None = None
     """File whose first line is the password (systemd credentials, docker secrets)."""
-    tls: Annotated[TlsSettings | None, BeforeValidator(tls_words), Field(json_schema_extra=allow_boolean)] = None
+    tls: Annotated[TlsSettings | None, BeforeValidator(mapping_or_word), Field(json_schema_extra=allow_boolean)] = None
     """true, or a mapping with ca_file, cert_file, key_file."""
     client_id: str | None = None
     """Default: mbusd and a random tail."""
@@ -121,23 +124,35 @@ class MqttSettings(_Section):
         return None if self.password is None else self.password.get_secret_value()
 
 
-class HomeAssistantSettings(_Section):
+class HomeAssistantSettings(Section):
     enabled: bool = True
     discovery_prefix: Topic = "homeassistant"
     status_topic: Topic | None = None
     """Where Home Assistant says that it has started; default: <discovery_prefix>/status."""
 
 
-class WakeSettings(_Section):
+class EmoncmsSettings(Section):
+    """Numbers for emoncms, named as OpenEnergyMonitor's hub names those of M-Bus meters; besides all else."""
+
+    enabled: bool = False
+    base_topic: Topic = "emon"
+    """Where emoncms listens."""
+    node: Name = "MBUS"
+    """Its name for all meters together; "meter" makes each meter a node of its own."""
+    format: Literal["values", "json"] = "values"
+    """One topic a value, or one JSON document a reading, with its time."""
+
+
+class WakeSettings(Section):
     """A preamble that rouses a sleeping interface, such as an optical head, before each request."""
 
     bytes: int = Field(default=528, ge=1, le=4096)
     """How many bytes 55h; 528 are 2.4 s at 2400 Bd."""
-    pause: Duration = 0.1
+    pause: Silence = 0.1
     """Silence between the preamble and the request."""
 
 
-class MeterSettings(_Section):
+class MeterSettings(Section):
     name: Name | None = None
     """Part of the topics, name of the device; default: the secondary address."""
     address: MeterAddress
@@ -152,13 +167,13 @@ class MeterSettings(_Section):
     """Read-outs without an answer until the meter counts as offline."""
     timezone: Zone | None = None
     """Zone of the meter's clock; default: this machine's."""
-    timeout: Duration | None = None
+    timeout: Window | None = None
     """From the end of a request to the latest begin of its answer; default: the bus's."""
-    pause: Duration = 0.0
+    pause: Silence = 0.0
     """Silence before each request to this meter, for meters that turn round slowly."""
     baudrate: Baudrate | None = None
     """The meter's own rate; the port is switched for it and back. Not over a transparent tcp:// converter."""
-    nke: Literal["auto", "always", "never"] = "auto"
+    nke: Nke = "auto"
     """SND_NKE before a read-out: where the state of the link is unknown, always, or never."""
     before: tuple[Bytes, ...] = ()
     """Sent before each read-out, in hex: CI field and data ("50" resets the application), or a whole frame."""
@@ -166,18 +181,36 @@ class MeterSettings(_Section):
     """Ask the plain request at all; false where only `pages` are wanted."""
     pages: tuple[Bytes, ...] = ()
     """Further requests, written as in `before`, answered with data; "B1" for Eastron's instantaneous values."""
-    wake: WakeSettings | None = None
+    wake: Annotated[WakeSettings | None, BeforeValidator(mapping_or_word), Field(json_schema_extra=allow_boolean)] = (
+        None
+    )
+    """true, or a mapping with bytes and pause: rouses a sleeping interface before each request."""
+    keys: KeysSettings = KeysSettings()
+    """Which values are published, under which names, in which units."""
+    medium: Medium | None = None
+    """What is measured, where the meter does not say it or says it wrong: water, gas, heat …"""
+
+    @property
+    def shape(self) -> Shape:
+        """What is made of its readings."""
+        return self.keys.shape(self.medium)
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> "MeterSettings":
+        if not self.plain and not self.pages:
+            raise ValueError("`plain: false` without `pages`: nothing would be asked")
+        return self
 
 
-class BusSettings(_Section):
+class BusSettings(Section):
     name: Name
     port: PortName
     """/dev/serial/by-id/usb-… or tcp://HOST:PORT of a transparent converter, rfc2217://HOST:PORT of a serial server."""
     baudrate: Baudrate = 2400
     """Of the wire; with tcp:// it only computes the time-outs."""
-    timeout: Duration | None = None
+    timeout: Window | None = None
     """From the end of a request to the latest begin of the answer; default: the standard's 330 bits + 50 ms."""
-    echo: Literal["auto", "on", "off"] = "auto"
+    echo: Echo = "auto"
     """Whether the converter sends each request back; in auto an echo is noticed and dropped."""
     dtr: bool = True
     """Level of DTR on serial ports; some converters feed from it."""
@@ -208,12 +241,15 @@ class BusSettings(_Section):
         return None if chosen == "off" else chosen
 
 
-class Settings(_Section):
+class Settings(Section):
     """Configuration of mbusd."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     mqtt: MqttSettings = MqttSettings()
     homeassistant: HomeAssistantSettings = HomeAssistantSettings()
+    emoncms: EmoncmsSettings = EmoncmsSettings()
+    profiles: Path | None = None
+    """Folder with profiles of your own, *.yaml, for makers' records and bits; they go before those that are shipped."""
     buses: Annotated[tuple[BusSettings, ...], Field(json_schema_extra={"minItems": 1})]
     """At least one: a name and a port."""
 

@@ -39,7 +39,7 @@ class Shape:
     precision: Mapping[str, int] = field(default_factory=dict)  # decimals
     scale: Mapping[str, Decimal] = field(default_factory=dict)
     offset: Mapping[str, Decimal] = field(default_factory=dict)  # added after scaling, in the unit before `unit`
-    medium: str | None = None  # instead of what the header says
+    medium: tuple[int, str] | None = None  # code and name, instead of what the header says
 
 
 def shaped(reading: Reading, shape: Shape) -> Reading:
@@ -51,7 +51,9 @@ def shaped(reading: Reading, shape: Shape) -> Reading:
     items = list(_kept(reading.measurements, shape, problems))
     names = _names([item.key for item in items], shape.rename, problems)
     measurements = tuple(replace(item, key=names[item.key]) for item in items)
-    identity = reading.identity if shape.medium is None else replace(reading.identity, medium_name=shape.medium)
+    identity = reading.identity
+    if shape.medium is not None:
+        identity = replace(identity, medium=shape.medium[0], medium_name=shape.medium[1])
     return replace(reading, identity=identity, measurements=measurements, problems=(*reading.problems, *problems))
 
 

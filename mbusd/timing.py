@@ -1,16 +1,16 @@
 """The times of a wire (EN 13757-2 cl. 5.5), in seconds from its rate, and what the way to the converter adds. Pure.
 
 A meter begins its answer between 11 bit times and 330 bit times + 50 ms after the end of the request's last stop bit.
-What USB and TCP add cannot be measured alone: an answer tells only the sum. An answer within half of the window shows
-that the way is quick, and leaves the other half to slower meters; an answer that comes after its window shows that it
-is not. `Arrival` is what the bus saw of one answer, `Timing.after` what that teaches.
+What USB and TCP add cannot be measured alone: an answer tells only the sum. But no meter begins sooner than it may, so
+the soonest answer bounds what the way adds; an answer that comes after its window shows that it adds more. `Arrival` is
+what the bus saw of one answer, `Timing.after` what that teaches.
 """
 
 from dataclasses import dataclass, replace
 
 from mbusd.mbus.frames import LONGEST
 
-QUICK_SECONDS = 0.006  # what a way that was seen to be quick may still add: a scheduler, a USB frame
+QUICK_SECONDS = 0.006  # what the way may add more, or less, from answer to answer: a scheduler, a USB frame
 USB_SECONDS = 0.016  # latency timer of USB chips, as shipped
 LONGEST_PAUSE = 2.0  # seconds; a longer one inside an answer is an interruption and no habit
 PROOFS = 2  # answers that no wire of this rate can bring, until the wire is taken for a quicker one
@@ -30,7 +30,7 @@ class Arrival:
     pause: float = 0.0  # the longest time without a byte inside it
     is_frame: bool = True
     is_due: bool = True  # the frame that this request asks for
-    after_good: bool = False  # the exchange before ended well: nothing else may come
+    after_good: bool = False  # the exchange before ended well, or is long over: nothing else may come
     after_silence: bool = False  # the exchange before was waited out: its answer may come now
 
 
@@ -41,7 +41,8 @@ class Timing:
     bit: float
     window: float  # from the end of transmission to the latest first byte of an answer
     caution: float  # what the way may add as long as nothing is known of it
-    slack: float  # what it may add by what has been seen
+    soonest: float | None = None  # from the end of a request to the beginning of its answer, with what the way adds
+    jumbled: float | None = None  # the same of an unreadable answer: two of them are as good as one that can be read
     is_late: bool = False  # an answer came after its window, and not enough prompt ones since
     is_held: bool = False  # the converter collects an answer to its end before it hands it on
     pause: float | None = None  # the longest inside a good answer
@@ -53,11 +54,27 @@ class Timing:
     def of(cls, baudrate: int, caution: float, window: float | None = None) -> "Timing":
         """The standard's times; `window` replaces 330 bits + 50 ms for slow meters."""
         bit = 1 / baudrate
-        return cls(bit, 330 * bit + 0.05 if window is None else window, caution, caution)
+        return cls(bit, 330 * bit + 0.05 if window is None else window, caution)
 
     def wire(self, size: int) -> float:
         """How long `size` bytes are on the wire: 8E1 is 11 bits a byte."""
         return 11 * size * self.bit
+
+    @property
+    def slack(self) -> float:
+        """What the way may add by what has been seen: no meter begins within 11 bit times."""
+        if self.is_late or self.soonest is None:
+            return self.caution
+        return min(self.caution, max(0.0, self.soonest - self.wire(1)) + self.jitter)
+
+    @property
+    def jitter(self) -> float:
+        """How much more the way may add to one answer than to another: as the pauses inside a long one show."""
+        return USB_SECONDS if self.pause is None else max(QUICK_SECONDS, self.pause - self.wire(1))
+
+    def latest(self, window: float) -> float:
+        """From the end of a request to the first byte of an answer that begins at the end of its window."""
+        return window + self.wire(1) + self.slack
 
     @property
     def is_quicker(self) -> bool:
@@ -87,7 +104,7 @@ class Timing:
     def lull(self) -> float:
         """The pause that ends bytes which are no frame: by what was seen inside good answers, if any was seen."""
         if self.pause is None:
-            return self.gap
+            return max(33 * self.bit, 0.05) + self.slack
         return self.pace + max(QUICK_SECONDS, 2 * self.pause)
 
     @property
@@ -102,37 +119,61 @@ class Timing:
     def after(self, seen: Arrival) -> "Timing":
         """What an answer teaches.
 
-        One that comes before its request has ended belongs to the request before, if that was waited out. Otherwise the
-        wire is quicker than its rate says, and then such answers say nothing of late ones any more.
+        One that comes before its request has ended belongs to a request before, if that may still bring something.
+        Otherwise the wire is quicker than its rate says, and then such answers say nothing of late ones any more.
         """
         timing = self.after_pause(seen.pause) if seen.is_due and seen.size >= BURST else self
-        is_early = seen.lag < self.wire(1)  # no meter may answer so soon
+        is_early = self.is_early(seen.lag)
         is_foreign = seen.after_silence and seen.is_frame and not seen.is_due
-        if seen.lag > seen.allowed or is_foreign or (is_early and seen.after_silence and not self.is_quicker):
+        is_owed = is_early and not self.is_quicker and (seen.after_silence or (seen.is_frame and not seen.after_good))
+        if seen.lag > seen.allowed or is_foreign or is_owed:
             return timing.after_late_answer(seen)
         if is_early and not seen.is_frame:
             return timing  # noise, of whatever
         if is_early and seen.is_due and seen.after_good:
             timing = timing.after_proof()
-        waited = seen.lag
         if seen.is_due and seen.size >= BURST:
             is_held = self._came_at_once(seen) and seen.lag > self.wire(seen.size) and not timing.is_quicker
             timing = replace(timing, is_held=is_held)
-            waited -= self.wire(seen.size) * is_held
-        return timing.after_prompt_answer() if waited <= self.window / 2 else timing
+        return timing if is_early and not timing.is_quicker else timing.after_begin(seen)
+
+    def is_early(self, lag: float) -> bool:
+        """Whether this is sooner than any meter may answer: its first byte takes 11 bit times, too."""
+        return lag < self.wire(1)
+
+    def after_begin(self, seen: Arrival) -> "Timing":
+        """An answer began when it may: it bounds what the way adds, but for one behind silence.
+
+        That may be the answer to what was asked before. `begun` is when its first bit left the meter, at the latest.
+        """
+        is_held = self.is_held and seen.size >= BURST
+        begun = seen.lag + seen.span - self.wire(seen.size) if is_held else seen.lag - self.wire(1)
+        timing = self
+        if seen.is_due and seen.after_good:
+            timing = replace(self, soonest=begun if self.soonest is None else min(self.soonest, begun))
+        elif not seen.is_frame and not seen.after_silence:
+            is_second = self.jumbled is not None and self.soonest is None
+            timing = (
+                replace(self, soonest=max(self.jumbled or 0.0, begun)) if is_second else replace(self, jumbled=begun)
+            )
+        return timing.after_prompt_answer() if begun <= self.window / 2 else timing
 
     def after_late_answer(self, seen: Arrival | None = None) -> "Timing":
         """An answer came when nobody waited for it any more: with all caution, until many have been prompt."""
         is_held = self.is_held or (seen is not None and not self.is_quicker and self._came_at_once(seen))
         lapses = self.lapses + (not self.is_late)
-        return replace(self, slack=self.caution, is_late=True, is_held=is_held, prompt=0, lapses=lapses)
+        return replace(self.after_doubt(), is_late=True, is_held=is_held, prompt=0, lapses=lapses)
+
+    def after_doubt(self) -> "Timing":
+        """An answer may have been another's than it was taken for: with all caution, until one is certain."""
+        return replace(self, soonest=None, jumbled=None)
 
     def after_prompt_answer(self) -> "Timing":
-        """An answer in the first half of its window: the way is quick, unless it was late not long ago."""
+        """An answer in the first half of its window: enough of them make late ones forgotten."""
         prompt = self.prompt + 1
         if self.is_late and prompt < FORGIVEN_AFTER << min(self.lapses - 1, MOST_DOUBLINGS):
             return replace(self, prompt=prompt)
-        return replace(self, slack=min(self.caution, QUICK_SECONDS), is_late=False, prompt=0)
+        return replace(self, is_late=False, prompt=0)
 
     def after_pause(self, pause: float) -> "Timing":
         """An answer went on, or was complete, after a pause of so many seconds."""

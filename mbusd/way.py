@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from mbusd.hearing import CheckedReader
-from mbusd.mbus.frames import REQ_UD2, Ack, Frame, Noise, encode
-from mbusd.mbus.link import Request
+from mbusd.mbus.address import TEST
+from mbusd.mbus.frames import REQ_UD2, SND_NKE, Ack, Frame, FrameReader, Noise, encode
+from mbusd.mbus.link import Reply, Request, Silence
 from mbusd.mbus.observation import is_due
 from mbusd.timing import Arrival, Timing
 from mbusd.transport import Port
@@ -20,18 +21,62 @@ class Asked:
     sent: float  # the end of its transmission
     expected_by: float  # an answer that begins later shows that the way is slow
     waited_until: float
-    after_good: bool
+    latest: float  # with all caution
+    after_good: bool  # nothing that was asked before can be answered now
     after_silence: bool
-    began: float = 0.0  # the first byte of the frame that is arriving
+    began: float = 0.0  # the first byte of the frame that is arriving, or of the answer
+    ended: float = 0.0  # the last one
     pause: float = 0.0  # the longest inside that frame
+    answer: Frame | None = None
+    noise: Noise | None = None
+    early: Frame | None = None  # the answer to something else
+
+    @property
+    def waits_for_all(self) -> bool:
+        """Whether nothing that comes ends it: all meters answer the test address, each at its time; or none does."""
+        frame = self.request.frame
+        return not self.request.is_answered or (frame.control == SND_NKE and frame.address == TEST)
 
     def begins_or_goes_on(self, reader: CheckedReader, came: float, before: float, timing: Timing) -> float:
         """Note bytes that came after those from `before`; give how much longer the answer may take for that."""
+        if self.answer is not None:
+            return 0.0
         if reader.is_idle:
             self.began, self.pause = came, 0.0
             return 0.0
         self.pause = max(self.pause, came - before)
         return came - before if came - before > timing.pace else 0.0
+
+    def hears(self, event: Frame | Noise, until: float, timing: Timing) -> bool:
+        """Take what came until now; tell whether the exchange is over.
+
+        A frame that began before a meter can answer is taken for the answer only where nothing else is still to come,
+        or where the wire is known to be quicker than its rate.
+        """
+        if isinstance(event, Noise):
+            self.noise = event
+        elif not self.request.is_answered or (
+            timing.is_early(self.began - self.sent) and not (self.after_good or timing.is_quicker)
+        ):
+            self.early, self.waited_until = event, max(self.waited_until, self.latest)
+        elif self.answer is None:
+            self.answer = event
+        if self.answer is None or self.answer is event:
+            self.ended = until
+        return self.answer is not None and not self.waits_for_all
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the answer that is due is still to come."""
+        return isinstance(self.reply, Silence) and self.request.is_answered
+
+    @property
+    def reply(self) -> Reply:
+        """What it brought. A frame that came too early is noise: whoever asks again will know."""
+        if not self.request.is_answered:
+            return Silence()
+        early = None if self.early is None else Noise(encode(self.early))
+        return self.answer or self.noise or early or Silence()
 
 
 class Way:
@@ -48,15 +93,24 @@ class Way:
     @property
     def timing(self) -> Timing:
         """The times at the present rate."""
-        return self._timings.get(self.baudrate) or Timing.of(self.baudrate, self._caution)
+        return self.timing_at(self.baudrate)
 
-    def learn(self, asked: Asked, reply: Frame | Noise, heard_until: float) -> None:
-        """Something was heard, until this moment of the monotonic clock."""
+    def timing_at(self, baudrate: int) -> Timing:
+        """The times at a rate."""
+        return self._timings.get(baudrate) or Timing.of(baudrate, self._caution)
+
+    def learn(self, asked: Asked) -> None:
+        """What an exchange teaches that is over."""
+        if asked.early is not None:
+            self.learn_of_late(len(encode(asked.early)), asked.ended - asked.began)
+        reply = asked.answer or (asked.noise if asked.early is None and asked.request.is_answered else None)
+        if reply is None:
+            return
         seen = Arrival(
             lag=asked.began - asked.sent,
             allowed=asked.expected_by - asked.sent,
             size=len(reply.data) if isinstance(reply, Noise) else len(encode(reply)),
-            span=heard_until - asked.began,
+            span=asked.ended - asked.began,
             pause=asked.pause,
             is_frame=not isinstance(reply, Noise),
             is_due=_is_wanted(reply, asked.request),
@@ -65,8 +119,20 @@ class Way:
         )
         self._timings[self.baudrate] = self.timing.after(seen)
 
+    def learn_of_stray(self, asked: Asked, data: bytes, began: float, ended: float) -> None:
+        """These bytes came when the exchange was over.
+
+        A second frame may be another meter's at the same address; but where something was still to come before, or the
+        request was a repetition, the first one may have been the answer to that.
+        """
+        is_frame = any(not isinstance(event, Noise) for event in FrameReader().feed(data))
+        if asked.is_silent or (is_frame and began > asked.expected_by):
+            self.learn_of_late(len(data), ended - began)
+        elif is_frame and not (asked.after_good and asked.request.attempt == 1):
+            self._timings[self.baudrate] = self.timing.after_doubt()
+
     def learn_of_late(self, size: int, span: float) -> None:
-        """So many bytes came within `span` seconds, after their exchange had ended in silence."""
+        """So many bytes came within `span` seconds, after their exchange had ended."""
         late = Arrival(lag=0.0, allowed=0.0, size=size, span=span)
         self._timings[self.baudrate] = self.timing.after_late_answer(late)
 

@@ -2,15 +2,17 @@
 
 Deadlines rest on EN 13757-2 cl. 5.5: a meter begins its answer between 11 bit times and 330 bit times + 50 ms after
 the end of the request's last stop bit. `write` returns when the kernel has the bytes, so the end of transmission is
-computed: 11 bits a byte. A complete frame ends the waiting at once; nothing waits for silence after a good frame.
+computed: 11 bits a byte. A complete frame ends the waiting at once, if it began when a meter can answer; nothing waits
+for silence after a good frame. Where all meters answer, each at its time, the whole window is waited.
 """
 
 import asyncio
 import time
+from collections.abc import Iterable
 
 from mbusd.hearing import MOST_BYTES, BusProtocol, CheckedReader, Heard
 from mbusd.journal import Journal
-from mbusd.mbus.frames import LONGEST, SND_NKE, Ack, Noise, encode
+from mbusd.mbus.frames import LONGEST, SND_NKE, Ack, Frame, Noise, encode
 from mbusd.mbus.link import Reply, Request, Silence
 from mbusd.mbus.observation import selection
 from mbusd.mbus.quirks import Manner
@@ -44,7 +46,8 @@ class Wire:
         self._way = Way(port, port.slack_seconds + added_seconds(self._transport), window)
         self._reader = CheckedReader()
         self._is_settled = False  # the exchange before ended well: nothing more will come
-        self._was_silent = False  # the exchange before was waited out, and nothing came
+        self._owes_nothing = True  # so does one that was waited to its end, or that there was none
+        self._last: Asked | None = None  # the exchange before, if it was not cancelled
         self._longest_cut = 0.0  # it ended in noise: bytes that go on after no longer pause may be the same answer's
         self._sent_until = 0.0  # when the last byte of ours was on the wire
         self._stalled_since: float | None = None  # bytes of ours that nobody acknowledges
@@ -80,26 +83,28 @@ class Wire:
     async def ask(self, request: Request) -> Reply:
         """One transmission of a request, and what it brought. Raises TransportError."""
         self._check()
-        rest = await self._tune(request.manner.baudrate or self.port.baudrate)
         after_good = self._is_settled and request.attempt == 1
-        await self._wait_for_silence(max(rest, request.manner.pause), after_good=after_good)
-        after_silence = self._was_silent
-        self._is_settled = self._was_silent = False  # until the exchange has ended so
+        await self._tune(request.manner.baudrate or self.port.baudrate, request.manner.pause, after_good=after_good)
+        asked_before, owes_nothing = self._last, after_good or self._owes_nothing
+        self._last, self._is_settled, self._owes_nothing = None, False, False  # until the exchange has ended so
         self._longest_cut = 0.0
         await self._wake(request.manner)
-        asked = self._say(request, after_good=after_good, after_silence=after_silence)
+        after_silence = asked_before is not None and asked_before.is_silent
+        asked = self._say(request, after_good=owes_nothing, after_silence=after_silence)
         heard = bytearray()
         try:
-            reply = await self._listen(asked, heard)
+            await self._listen(asked, heard)
         finally:
+            self._open_until = asked.waited_until
             self._journal.hears(request, bytes(heard))
-        self._judge(request, reply)
-        if isinstance(reply, Silence):
+        self._last = asked
+        self._judge(asked)
+        self._way.learn(asked)
+        if isinstance(asked.reply, Silence):
             self._look_for_a_stall()
         else:
             self._stalled_since = None
-            self._way.learn(asked, reply, self._heard_until)
-        return reply
+        return asked.reply
 
     def _say(self, request: Request, *, after_good: bool, after_silence: bool) -> Asked:
         data, timing, manner = encode(request.frame), self.timing, request.manner
@@ -108,10 +113,11 @@ class Wire:
         self._transport.write(data)
         wants_data = request.frame.control != SND_NKE and selection(request.frame) is None
         window = max(manner.window or timing.window, manner.shortest_window) + timing.held(data=wants_data)
-        expected_by = sent + window + timing.slack
-        waited_until = expected_by if request.attempt == 1 else sent + window + timing.caution
+        expected_by = sent + timing.latest(window)
+        latest = expected_by + timing.caution - timing.slack
+        waited_until = expected_by if request.attempt == 1 else latest
         self._sent_until, self._open_until = sent, waited_until
-        return Asked(request, sent, expected_by, waited_until, after_good, after_silence)
+        return Asked(request, sent, expected_by, waited_until, latest, after_good, after_silence)
 
     async def _wake(self, manner: Manner) -> None:
         """The preamble that rouses an interface which sleeps; nobody answers it."""
@@ -122,30 +128,32 @@ class Wire:
         self._check()
         self._take()
 
-    async def _tune(self, baudrate: int) -> float:
-        """Give the port the rate of the meter that is to be asked, and the seconds of silence that this asks for.
+    async def _tune(self, baudrate: int, pause: float, *, after_good: bool) -> None:
+        """Wait for silence, and give the port the rate of the meter that is to be asked: never while bytes arrive.
 
         What was said before is no frame to that meter, whatever it was to others. Raises TransportError.
         """
-        if baudrate == self.baudrate:
-            return 0.0
-        await set_baudrate(self.port, self._transport, baudrate)
-        settle = self.timing.settle
-        self._way.baudrate = baudrate
-        return max(settle, self.timing.settle)
+        if baudrate != self.baudrate:
+            there = self._way.timing_at(baudrate)
+            pause = max(pause, self.timing.settle, there.settle)
+            await self._wait_for_silence(pause, there.wire(LONGEST), after_good=after_good)
+            await set_baudrate(self.port, self._transport, baudrate)
+            self._way.baudrate = baudrate
+        await self._wait_for_silence(pause, 0.0, after_good=after_good)
 
     def _check(self) -> None:
         if not self.is_open:
             raise TransportError(self.port.name, "the port is not open")
 
-    async def _wait_for_silence(self, pause: float, *, after_good: bool) -> None:
+    async def _wait_for_silence(self, pause: float, patience: float, *, after_good: bool) -> None:
         """Wait until the line was silent as long as the standard, or the meter, asks; drop what belongs to nobody.
 
         After a reply that was refused, or an exchange that was cancelled, the answer proper may still be on its way.
+        `patience`: with a line that does not become silent, if that is more than the longest frame.
         """
         protocol, timing = self._protocol, self.timing
         open_until = 0.0 if after_good else self._open_until
-        give_up = max(open_until, time.monotonic()) + timing.wire(LONGEST) + timing.slack
+        give_up = max(open_until, time.monotonic()) + max(patience, timing.wire(LONGEST)) + timing.slack
         rested_at = self._sent_until + pause if pause else 0.0
         heard_until, began = self._heard_until, protocol.first_byte_at
         stray = self._take().data
@@ -159,62 +167,65 @@ class Wire:
             quiet_for = max(pause, timing.settle)
         if stray:
             self._journal.hears_stray(stray)
-            if self._was_silent:
-                self._way.learn_of_late(len(stray), self._heard_until - began)
-            elif began - heard_until <= self._longest_cut:
+            if self._last is not None:
+                self._way.learn_of_stray(self._last, stray, began, self._heard_until)
+            if began - heard_until <= self._longest_cut:
                 self._way.learn_of_cut(began - heard_until)
 
     def _take(self) -> Heard:
         self._heard_until = self._protocol.last_byte_at
         return self._protocol.take()
 
-    async def _listen(self, asked: Asked, heard: bytearray) -> Reply:
-        """The first frame, else the noise that came, else silence; an answer that has begun is given time to end."""
+    async def _listen(self, asked: Asked, heard: bytearray) -> None:
+        """Until the answer is there, else until its window is over; one that has begun is given time to end."""
         protocol, reader, timing = self._protocol, self._reader, self.timing
         reader.reset()
-        deadline = asked.waited_until
-        last_end = deadline + timing.wire(LONGEST)
-        noise: Noise | None = None
+        deadline, paused = asked.waited_until, 0.0
         while len(heard) < MOST_BYTES and await protocol.more(deadline):
             if protocol.lost.done():
                 raise TransportError(self.port.name, protocol.lost.result())
-            last_end += asked.begins_or_goes_on(reader, protocol.first_byte_at, self._heard_until, timing)
+            paused += asked.begins_or_goes_on(reader, protocol.first_byte_at, self._heard_until, timing)
             arrived = self._take()
             heard += arrived.data
-            for event in reader.hear(arrived):
-                if isinstance(event, Noise):
-                    noise = event
-                elif not self._is_echo(event, asked.request):
-                    return event
+            if self._hears(asked, reader.hear(arrived)):
+                return
+            deadline = asked.waited_until
             if not reader.is_idle:
                 patience = timing.gap if reader.is_waiting else timing.lull
-                deadline = min(last_end, max(asked.waited_until, protocol.last_byte_at + patience))
-        self._longest_cut = LONGEST_PAUSE if reader.is_waiting else timing.caution
-        for event in reader.end():
-            if not isinstance(event, Noise) and not self._is_echo(event, asked.request):
-                return event
-            noise = event if isinstance(event, Noise) else noise
-        return noise or Silence()
+                last_end = deadline + timing.wire(LONGEST) + paused
+                deadline = min(last_end, max(deadline, protocol.last_byte_at + patience))
+        longest_cut = LONGEST_PAUSE if reader.is_waiting else timing.caution
+        self._hears(asked, reader.end())
+        if asked.answer is None and asked.noise is not None:
+            self._longest_cut = longest_cut
+
+    def _hears(self, asked: Asked, events: Iterable[Frame | Noise]) -> bool:
+        """Whether one of these ends the exchange."""
+        return any(
+            asked.hears(event, self._heard_until, self.timing)
+            for event in events
+            if isinstance(event, Noise) or not self._is_echo(event, asked.request)
+        )
 
     def _is_echo(self, event: Reply, request: Request) -> bool:
         """A frame that equals the request comes from the converter: no meter speaks like a master."""
         return self._skips_echo and event == request.frame
 
-    def _judge(self, request: Request, reply: Reply) -> None:
+    def _judge(self, asked: Asked) -> None:
         """Count the reply, and tell whether the line is at rest: not while anything else may still be on its way.
 
         The answer to a repetition may be the late one to the first transmission; then the second answer is yet to come.
         A telegram that comes for SND_NKE is not the E5 that is due.
         """
+        request, reply = asked.request, asked.reply
+        self._owes_nothing = asked.waits_for_all or asked.early is not None  # all caution was waited
         if isinstance(reply, Silence):
-            self._was_silent = True
             self._journal.count(timeouts=int(request.is_answered))
-            return
-        if isinstance(reply, Noise) or not self._reader.is_idle:  # bytes behind a frame: perhaps a second meter's
+        elif isinstance(reply, Noise) or not self._reader.is_idle:  # bytes behind a frame: perhaps a second meter's
             self._journal.count(noise=1)
-            return
-        is_due = isinstance(reply, Ack) or request.frame.control != SND_NKE
-        self._is_settled = is_due and request.attempt == 1
+        else:
+            is_due = isinstance(reply, Ack) or request.frame.control != SND_NKE
+            self._is_settled = is_due and request.attempt == 1
 
     def _look_for_a_stall(self) -> None:
         """Hang up on a converter that takes no bytes: behind a dead connection all meters would be silent for long.

@@ -60,6 +60,7 @@ HOUSE = """
 2 sinks/topics: exact_json model
 2 commands/tables: exact_json model
 
+3 key_settings: shaping mbus/media
 3 kindness: mbus/quirks
 3 virtual_meter: simulated_behaviour simulated_faults simulated_link simulated_rests simulated_telegrams \
     simulated_writes mbus/address mbus/frames
@@ -71,7 +72,7 @@ HOUSE = """
 3 sinks/emoncms: exact_json model units sinks/topics
 3 sinks/homeassistant: exact_json model sinks/entities
 
-4 scalars: transport mbus/address mbus/steps
+4 scalars: transport mbus/address mbus/quirks mbus/steps
 4 shared_client: mbus/address mbus/frames mbus/gate mbus/link
 4 simulator: simulated_behaviour simulated_faults superposition virtual_meter mbus/address mbus/errors mbus/frames
 4 mbus/observation: mbus/address mbus/frames mbus/link
@@ -82,30 +83,31 @@ HOUSE = """
 5 journal: model mbus/frames mbus/link mbus/observation
 5 meter_file: meter_fields meter_records simulated_behaviour simulated_faults simulated_values simulator mbus/address \
     mbus/errors
-5 settings: model scalars
+5 settings: key_settings model scalars shaping
 5 shared_bus: shared_client transport mbus/address mbus/gate mbus/link
 5 simulated_meters: simulated_values simulator
 5 survey: mbus/address mbus/observation mbus/telegram
 5 virtual_wire: simulated_rests simulator superposition mbus/frames
-5 way: hearing timing transport mbus/frames mbus/link mbus/observation
+5 way: hearing timing transport mbus/address mbus/frames mbus/link mbus/observation
 5 mbus/evidence: mbus/frames mbus/observation
 5 mbus/fetching: mbus/address mbus/errors mbus/frames mbus/link mbus/quirks mbus/telegram
 5 mbus/understanding: mbus/errors mbus/profile mbus/records mbus/telegram mbus/values mbus/vif
 
-6 config: settings strict_yaml
+6 config: settings strict_yaml mbus/address mbus/errors
 6 profile_shapes: mbus/address mbus/errors mbus/media mbus/profile mbus/records mbus/understanding mbus/vif
 6 virtual_bus: simulator virtual_terminal virtual_wire
 6 wire: hearing journal timing transport way mbus/frames mbus/link mbus/observation mbus/quirks
 6 mbus/diagnosis: mbus/evidence mbus/frames mbus/observation
 6 mbus/following: mbus/address mbus/errors mbus/fetching mbus/frames mbus/link mbus/quirks mbus/telegram
 6 sinks/mqtt: settings sinks/topics
-6 sinks/publisher: exact_json model settings sinks/alarms sinks/announcements sinks/homeassistant sinks/topics
+6 sinks/publisher: exact_json model settings sinks/alarms sinks/announcements sinks/emoncms sinks/homeassistant \
+    sinks/topics
 
 7 bus: hearing journal model timing transport wire mbus/link mbus/observation
 7 mbus/master: mbus/address mbus/errors mbus/fetching mbus/following mbus/link mbus/quirks mbus/telegram
 7 commands/simulate: config meter_file simulated_meters simulator virtual_bus mbus/address
 
-8 meter: kindness model schedule settings mbus/address mbus/master mbus/quirks mbus/steps mbus/telegram
+8 meter: kindness model schedule settings shaping mbus/address mbus/master mbus/quirks mbus/steps mbus/telegram
 8 mbus/alarms: mbus/address mbus/errors mbus/frames mbus/link mbus/master mbus/quirks mbus/telegram
 8 mbus/exchanges: mbus/address mbus/errors mbus/frames mbus/link mbus/master mbus/observation mbus/telegram
 8 mbus/probe: mbus/address mbus/errors mbus/frames mbus/link mbus/master mbus/telegram
@@ -113,14 +115,15 @@ HOUSE = """
 
 9 agenda: meter model
 9 health: meter model mbus/diagnosis mbus/observation
-9 normalise: model units mbus/alarms mbus/frames mbus/media mbus/records mbus/telegram mbus/vif
+9 normalise: model units mbus/alarms mbus/frames mbus/media mbus/profile mbus/records mbus/telegram \
+    mbus/understanding mbus/vif
 9 mbus/aiming: mbus/address mbus/errors mbus/frames mbus/link mbus/master mbus/sighting mbus/telegram
 9 mbus/findings: mbus/address mbus/probe mbus/split
 9 mbus/pairing: mbus/address mbus/exchanges mbus/frames mbus/link mbus/observation mbus/telegram
 9 mbus/together: mbus/frames mbus/probe
 
 10 document: exact_json normalise mbus/errors mbus/frames mbus/media mbus/records mbus/telegram
-10 profiles: normalise profile_shapes strict_yaml mbus/errors mbus/frames mbus/profile mbus/telegram \
+10 profiles: normalise profile_shapes strict_yaml mbus/address mbus/errors mbus/frames mbus/profile mbus/telegram \
     mbus/understanding
 10 vigil: bus health meter model normalise transport mbus/alarms mbus/errors mbus/link
 10 mbus/asking: mbus/address mbus/findings mbus/link mbus/probe
@@ -142,7 +145,7 @@ HOUSE = """
 12 mbus/doubts: mbus/apart mbus/asking mbus/findings mbus/probe
 12 commands/sniff: timing transport mbus/exchanges mbus/tap commands/overheard
 
-13 changes: bus exact_json model writes mbus/address mbus/clocks mbus/link mbus/quirks mbus/rates mbus/sighting \
+13 changes: bus model settings writes mbus/address mbus/clocks mbus/link mbus/quirks mbus/rates mbus/sighting \
     mbus/writing mbus/written
 13 mbus/search: mbus/address mbus/apart mbus/asking mbus/doubts mbus/findings mbus/joint mbus/probe mbus/split
 13 commands/write: bus exact_json transport writes mbus/address mbus/aiming mbus/clocks mbus/errors mbus/frames \
@@ -154,18 +157,18 @@ HOUSE = """
 15 roster: meter model scanner settings mbus/address
 15 commands/found: exact_json scanner transport mbus/address mbus/media mbus/telegram
 
-16 attendance: bus health meter model normalise roster transport mbus/errors mbus/link mbus/master
-16 interludes: bus changes finder model roster transport mbus/errors mbus/link
+16 attendance: bus health meter model normalise profiles roster shaping transport mbus/errors mbus/link mbus/master
+16 interludes: bus changes finder meter model roster settings transport writes mbus/address mbus/errors mbus/link
 16 commands/scan: bus exact_json scanner transport mbus/address mbus/diagnosis mbus/probe mbus/search commands/found
 
-17 rounds: agenda attendance bus health meter model roster vigil
+17 rounds: agenda attendance bus health meter model profiles roster vigil
 
-18 poller: bus health interludes model roster rounds settings shared_bus transport
+18 poller: bus health interludes model profiles roster rounds settings shared_bus transport
 
-19 app: __init__ config model poller settings systemd sinks/mqtt sinks/publisher sinks/topics
+19 app: __init__ config model poller profiles settings systemd sinks/mqtt sinks/publisher sinks/topics
 
-20 commands/configuration: app config
-20 commands/demo: app config simulated_meters simulator virtual_bus
+20 commands/configuration: app config profiles
+20 commands/demo: app config profiles simulated_meters simulator virtual_bus
 
 21 commands/words: __init__ arguments config transport writes mbus/diagnosis mbus/errors commands/configuration \
     commands/decode commands/demo commands/read commands/scan commands/simulate commands/sniff commands/write
@@ -180,7 +183,7 @@ FOREIGN = {  # who may know which foreign library
     "serial_asyncio": ("transport",),
     "aiomqtt": ("sinks/mqtt",),
     "yaml": ("strict_yaml",),
-    "pydantic": ("scalars", "settings", "config", "strict_yaml", "profile_shapes"),
+    "pydantic": ("scalars", "key_settings", "settings", "config", "strict_yaml", "profile_shapes"),
     "pydantic_core": ("strict_yaml",),
     "rich": ("commands/decode", "commands/found", "commands/read", "commands/scan", "commands/tables"),
     "amqtt": ("commands/demo",),
@@ -228,7 +231,7 @@ FLOOR_OF = {
     **dict.fromkeys(("simulated_behaviour", "simulated_faults", "simulated_link", "simulated_rests"), "simulation"),
     **dict.fromkeys(("simulated_telegrams", "virtual_meter", "virtual_wire", "virtual_terminal"), "simulation"),
     **dict.fromkeys(("meter_fields", "meter_records", "meter_file", "virtual_bus"), "simulation"),
-    **dict.fromkeys(("model", "exact_json", "settings", "scalars", "config", "strict_yaml"), "shared"),
+    **dict.fromkeys(("model", "exact_json", "settings", "key_settings", "scalars", "config", "strict_yaml"), "shared"),
     **dict.fromkeys(("profiles", "profile_shapes"), "shared"),
 }
 BEGIN, END = "<!-- architecture -->", "<!-- /architecture -->"

@@ -84,10 +84,20 @@ async def plugged(baudrate: int = 2400, window: float | None = None) -> AsyncIte
         await asyncio.wait_for(lost, PATIENCE)
 
 
-async def exchanged(bus: Bus, peer: Peer, frame: ShortFrame | LongFrame, *answers: bytes) -> Reply:
-    """One request; when the peer has heard it, it says this."""
+async def answerable(bus: Bus, frame: ShortFrame | LongFrame) -> None:
+    """Until the first byte of a meter's answer can be there, at the pace of the wire."""
+    due = bus.last_request_at + bus.timing.wire(len(encode(frame)) + 2)
+    await asyncio.sleep(due - time.monotonic())
+
+
+async def exchanged(
+    bus: Bus, peer: Peer, frame: ShortFrame | LongFrame, *answers: bytes, at_once: bool = False
+) -> Reply:
+    """One request; when the peer has heard it, it says this; `at_once`: sooner than the wire could bring it."""
     asked = asyncio.create_task(bus.run(once(frame)))
     assert await peer.hears(len(encode(frame))) == encode(frame)
+    if not at_once:
+        await answerable(bus, frame)
     for answer in answers:
         peer.says(answer.hex())
     return await soon(asked)
@@ -515,7 +525,7 @@ async def test_a_wire_that_is_quicker_than_its_rate_costs_no_caution() -> None:
 async def test_an_answer_of_another_meter_after_silence_is_late_on_a_quicker_wire_too() -> None:
     async with wired(window=0.0) as (bus, peer):
         for _ in range(PROOFS + 1):
-            assert await exchanged(bus, peer, NKE, E5) == Ack()
+            assert await exchanged(bus, peer, NKE, E5, at_once=True) == Ack()
         assert bus.timing.is_quicker
         assert await exchanged(bus, peer, REQUEST) == Silence()
         assert await exchanged(bus, peer, req_ud2(6, fcb=True), encode(TELEGRAM)) == TELEGRAM

@@ -88,7 +88,7 @@ def test_everything_that_can_be_said() -> None:
         ),
         (
             f"{SMALLEST}\nxyz: 1",
-            ["file:2: xyz: is not known here; known: log_level, mqtt, homeassistant, buses"],
+            ["file:2: xyz: is not known here; known: log_level, mqtt, homeassistant, emoncms, profiles, buses"],
         ),
         (
             f"{SMALLEST}\nmqtt: {{tls: {{cafile: x}}}}",
@@ -230,7 +230,7 @@ def test_a_whole_configuration_from_the_environment_alone() -> None:
         ("MBUSD_MQTT__PORT", "x", "Input should be a valid integer, unable to parse string as an integer"),
         ("MBUSD_MQTT__PROT", "1", "is not known here; did you mean 'port'?"),
         ("MBUSD_MQTT", "x", "a mapping (key: value) is needed here"),
-        ("MBUSD_NOTHING", "x", "is not known here; known: log_level, mqtt, homeassistant, buses"),
+        ("MBUSD_NOTHING", "x", "is not known here; known: log_level, mqtt, homeassistant, emoncms, profiles, buses"),
         ("MBUSD_BUSES__0__NAME", "a/b", "'a/b' cannot be part of a topic: no / + # and no control characters"),
         ("MBUSD_BUSES__7__NAME", "a", "has no place here; lists are numbered 0, 1, 2 … without a gap"),
         ("MBUSD_BUSES__0__NAME__X", "a", "has no place here; lists are numbered 0, 1, 2 … without a gap"),

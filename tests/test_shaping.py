@@ -81,10 +81,10 @@ def test_precision_rounds_what_is_shown() -> None:
 
 def test_pulses_become_what_the_owner_says_they_are() -> None:
     shape = Shape(scale={"dimensionless": Decimal("0.01")}, offset={"dimensionless": Decimal("100.5")})
-    (seen,) = shaped(reading(PULSES), replace(shape, unit={"dimensionless": "m³"}, medium="water")).measurements
+    (seen,) = shaped(reading(PULSES), replace(shape, unit={"dimensionless": "m³"}, medium=(7, "water"))).measurements
     assert (seen.value, seen.unit, seen.quantity, seen.decimals) == (Decimal("112.84"), "m³", "volume", 2)
     assert (seen.modifiers, seen.effect) == ((), "")
-    assert shaped(reading(PULSES), Shape(medium="water")).identity.medium_name == "water"
+    assert shaped(reading(PULSES), Shape(medium=(7, "water"))).identity.medium_name == "water"
 
 
 def test_a_unit_for_bare_numbers_needs_their_scale() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mbusd import config
 from mbusd.app import serve
+from mbusd.profiles import shelf_of
 
 _FOREIGN = ("asyncio", "paho")
 
@@ -27,6 +28,9 @@ def run(path: Path) -> int:
 def check(path: Path) -> int:
     """Whether the file is right; ConfigError tells every problem."""
     settings = config.load(path, os.environ)
+    _, problems = shelf_of(settings.profiles)
+    if problems:
+        raise config.ConfigError(list(problems))
     meters = sum(len(bus.meters) for bus in settings.buses)
     print(f"{path}: all right; {len(settings.buses)} bus(es), {meters} meter(s), broker {settings.mqtt.host}")
     return 0

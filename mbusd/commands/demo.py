@@ -16,6 +16,7 @@ from pathlib import Path
 
 from mbusd import config
 from mbusd.app import Daemon
+from mbusd.profiles import shelf_of
 from mbusd.simulated_meters import household
 from mbusd.simulator import SimulatedBus, SimulatedMeter
 from mbusd.virtual_bus import opened
@@ -58,7 +59,7 @@ async def _show(seconds: float | None) -> int:
             print(f"simulated bus on {link}, broker on mqtt://127.0.0.1:{port}")
             tasks = [
                 asyncio.create_task(_print_everything(port, names, read)),
-                asyncio.create_task(Daemon(settings).run()),
+                asyncio.create_task(Daemon(settings, shelf_of(None)[0]).run()),
                 asyncio.create_task(stop.wait()),
             ]
             await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

@@ -21,6 +21,11 @@ from mbusd.normalise import reading
 MOST_VALUES = 8  # of a telegram on one line
 MOST_EXCHANGES = 200  # the last ones, for the diagnosis
 _ERRORS: tuple[Outcome, ...] = ("silent", "unreadable", "collision", "unexpected", "unasked", "noise")
+_UNREADABLE: dict[Direction | None, str] = {
+    "master": "unreadable request",
+    "meter": "unreadable bytes of a meter",
+    None: "unreadable bytes",
+}
 _SIGNS: dict[Direction | None, str] = {"master": ">", "meter": "<", None: "?"}
 
 
@@ -91,7 +96,10 @@ def _said(exchange: Exchange, heard: Heard) -> str:
         case Nack():
             return "< A2"
         case Noise():
-            return f"{_SIGNS[heard.sender]} {describe(heard.event)}"
+            words = describe(heard.event)
+            if exchange.request is None or heard.sender == "master":
+                words = words.replace("unreadable answer", _UNREADABLE[heard.sender])
+            return f"{_SIGNS[heard.sender]} {words}"
         case frame if exchange.telegram is None or exchange.telegram.frame != frame:
             return f"< {_hex(heard.data)}" + f": {exchange.problem}" * bool(exchange.problem)
         case _:

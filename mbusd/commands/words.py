@@ -13,7 +13,7 @@ from typing import TypeAlias
 from mbusd import __version__, arguments, writes
 from mbusd.commands import configuration, write
 from mbusd.config import ConfigError
-from mbusd.mbus.diagnosis import Observations, diagnose
+from mbusd.mbus.diagnosis import Observations, Verdict, diagnose
 from mbusd.mbus.errors import MBusError
 from mbusd.transport import TransportError
 
@@ -35,7 +35,7 @@ def run(words: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return WRONG
     except TransportError as error:
-        print(f"mbusd: {error}{_advice(error)}", file=sys.stderr)
+        print(f"mbusd: {_told(error)}", file=sys.stderr)
         return FAILED
     except MBusError as error:
         print(f"mbusd: {error}", file=sys.stderr)
@@ -47,12 +47,15 @@ def run(words: Sequence[str] | None = None) -> int:
         return FAILED
 
 
-def _advice(error: TransportError) -> str:
-    """What to do about a port that somebody else holds; other reasons say it themselves."""
+def _told(error: TransportError) -> str:
+    """What to do about a port that somebody else holds, or that is gone; other reasons say it themselves."""
     verdict = diagnose(Observations(port_trouble=error.why))
-    if verdict is None or verdict.code != "port_in_use":
-        return ""
-    return f". {verdict.todo.replace('PORT', error.port)}"
+    match verdict:
+        case Verdict("port_in_use"):
+            return f"{error}. {verdict.todo.replace('PORT', error.port)}"
+        case Verdict("port_lost"):
+            return f"{error.port}: {verdict}"
+    return str(error)
 
 
 def _never_stumble_over_streams() -> None:

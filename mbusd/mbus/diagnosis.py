@@ -74,6 +74,13 @@ TABLE: Final = (
         "the kernel's lock on the port (EBUSY, EAGAIN)",
     ),
     Row(
+        "port_lost",
+        evidence.unplugged,
+        "the device was unplugged, or has lost its power{}",
+        "Plug the converter in, and name it by /dev/serial/by-id, which does not change; look at the cable and at dmesg",
+        "pyserial reads nothing though the kernel says that there is something; EIO from a device that is gone",
+    ),
+    Row(
         "port_missing",
         partial(evidence.port, "there is no such device"),
         "the port cannot be opened: {}",
@@ -121,6 +128,13 @@ TABLE: Final = (
         "nothing but 00 comes, as with a short circuit, an overload or a broken wire ({})",
         "Disconnect the bus from the converter; if the 00 end, look for the short circuit or for too many meters",
         "level converters signal overload with a break, received as 00",
+    ),
+    Row(
+        "short_circuit",
+        evidence.break_around,
+        "the bus falls into a space again and again, as with a short circuit or an overload ({})",
+        "Disconnect the bus from the converter; if the 00 end, look for the short circuit or for too many meters",
+        "bytes of other meters' answers are not all 00: the last one is 16",
     ),
     Row(
         "another_master",
@@ -178,6 +192,14 @@ TABLE: Final = (
         "Find them with mbusd scan --secondary, read them by secondary address or give each its own primary one; "
         "if only one is there, check the parity (8E1) and look for loose contacts",
         "answers add their currents; a longer one stands behind a shorter one (EN 13757-2 cl. 4, libmbus)",
+    ),
+    Row(
+        "noise",
+        evidence.unreadable,
+        "what comes cannot be read, and is different each time ({})",
+        "Look for interference, an earth fault or loose contacts, then for the rate (--baudrate auto) and the parity "
+        "(8E1); make sure that an M-Bus is behind this port",
+        "one wrong rate or one collision looks the same each time",
     ),
     Row(
         "no_answer",

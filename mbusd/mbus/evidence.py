@@ -42,6 +42,11 @@ def port(fragment: str, case: Case) -> str | None:
     return trouble.rstrip(".") if trouble and fragment in trouble else None
 
 
+def unplugged(case: Case) -> str | None:
+    """By what the kernel and pyserial say of a device that is gone; nothing is quoted, since that helps nobody."""
+    return "" if any(words in case.port_trouble for words in _OF_DEVICES_GONE) else None
+
+
 def break_when_idle(case: Case) -> str | None:
     return f"{len(case.stray)} times 00 while nobody was to speak" if set(case.stray) == {0} else None
 
@@ -59,6 +64,21 @@ def break_when_asked(case: Case) -> str | None:
     if not zeros or len(zeros) < len(case.bad) or case.has_good:
         return None
     return f"{len(zeros[0].rest)} times 00 for an answer, address {zeros[0].who}"
+
+
+def break_around(case: Case) -> str | None:
+    """A meter is heard between 00 and 00: what is left of other answers has other bytes, its stop byte at the least."""
+    noise = [_noise_of(look) for look in case.looks]
+    zeros = [data for data in noise if data]
+    if not case.has_good or set(b"".join(zeros)) != {0} or len(max(zeros, key=len)) < _SHORTEST_BREAK:
+        return None
+    return f"{len(b''.join(zeros))} times 00 around good answers"
+
+
+def _noise_of(look: Look) -> bytes:
+    """What is no frame of what came, the time behind the answer included."""
+    heard = (*look.events, *events_in(look.after))
+    return b"".join(event.data for event in heard if isinstance(event, Noise))
 
 
 def another_master(case: Case) -> str | None:
@@ -156,10 +176,18 @@ def levels(case: Case) -> str | None:
 
 def several_meters(case: Case) -> str | None:
     for who, looks in case.by_address().items():
-        told = _several_at(who, [look for look in looks if not look.is_search])
+        told = _several_at(who, [look for look in looks if case.expected == 1 or not look.is_search])
         if told:
             return told
     return None
+
+
+def unreadable(case: Case) -> str | None:
+    """Bytes came and no data that can be read; nothing more is certain."""
+    if any(look.is_good and look.wants_data for look in case.looks):
+        return None
+    last = next((look.rest for look in reversed(case.bad)), b"")
+    return f"{len(last)} bytes: {_hex(last)}" if last else None
 
 
 def _several_at(who: str, looks: Sequence[Look]) -> str | None:
@@ -229,4 +257,6 @@ _E5_FORMATS: Final = {
     b"\x65": "only 7 bits of it are taken for data",
     b"\xff\x00\xe5": "the port marks wrong parity with FF 00",
 }
+_OF_DEVICES_GONE: Final = ("readiness to read but returned no data", "Input/output error", "No such device or address")
+_SHORTEST_BREAK: Final = 4  # bytes
 _TWO_ACKS: Final = b"\xe5\xe5"

@@ -3,13 +3,28 @@
 The nouns of listening; pairing.py makes exchanges of frames.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Final, Literal
 
 from mbusd.mbus.address import BROADCAST, SELECTED, SecondaryAddress
 from mbusd.mbus.errors import DecodeError
-from mbusd.mbus.frames import FCB, REQ_UD1, REQ_UD2, SND_NKE, SND_UD, Ack, Frame, LongFrame, Noise, ShortFrame, encode
+from mbusd.mbus.frames import (
+    FCB,
+    LONG,
+    REQ_UD1,
+    REQ_UD2,
+    SHORT,
+    SND_NKE,
+    SND_UD,
+    Ack,
+    Frame,
+    LongFrame,
+    Noise,
+    ShortFrame,
+    encode,
+)
 from mbusd.mbus.link import acknowledgement, data
 from mbusd.mbus.master import address_of
 from mbusd.mbus.observation import Request, selection
@@ -52,8 +67,8 @@ class Heard:
                 return "master"
             case LongFrame(control):
                 return "master" if control & _FROM_MASTER else "meter"
-            case Noise():
-                return self.direction
+            case Noise(data):
+                return self.direction or ("master" if _begins_like_a_request(data) else None)
             case _:
                 return "meter"
 
@@ -112,10 +127,63 @@ class MeterSeen:
     first: float = 0.0  # begin of the last telegram of the first and of the last read-out
     last: float = 0.0
 
+    def joined(self, other: "MeterSeen") -> "MeterSeen":
+        """The same meter, asked at two addresses; this one is its name."""
+        counted = [one for one in (self, other) if one.read_outs]
+        return MeterSeen(
+            self.meter,
+            self.identity or other.identity,
+            self.requests + other.requests,
+            self.repetitions + other.repetitions,
+            self.silent + other.silent,
+            self.unreadable + other.unreadable,
+            self.read_outs + other.read_outs,
+            min((one.first for one in counted), default=0.0),
+            max((one.last for one in counted), default=0.0),
+        )
+
+    @property
+    def is_by_primary(self) -> bool:
+        """Its name is a primary address."""
+        return len(self.meter) < len("12345678")
+
     @property
     def interval(self) -> float | None:
         """Mean seconds between two read-outs."""
         return (self.last - self.first) / (self.read_outs - 1) if self.read_outs > 1 else None
+
+
+def each_once(seen: Sequence[MeterSeen]) -> Iterator[MeterSeen]:
+    """A meter that was asked by its primary address, by its secondary one and by a part of that is one meter.
+
+    Two primary addresses stay two, whoever answers there.
+    """
+    groups: dict[str, list[MeterSeen]] = {}
+    for one in seen:
+        groups.setdefault(_who(one, seen), []).append(one)
+    for group in groups.values():
+        first, *others = sorted(group, key=lambda one: (not one.is_by_primary, -len(one.meter)))
+        if sum(one.is_by_primary for one in group) > 1:
+            yield from group
+        else:
+            yield reduce(MeterSeen.joined, others, first)
+
+
+def _who(one: MeterSeen, seen: Sequence[MeterSeen]) -> str:
+    """Its identity; of a selection that nobody has answered, that of the only meter which it can mean."""
+    if one.identity is not None:
+        return one.identity.digits
+    if one.is_by_primary:
+        return one.meter
+    mask = SecondaryAddress(one.meter.ljust(16, "F"))
+    meant = {other.identity.digits for other in seen if other.identity and mask.matches(other.identity)}
+    return meant.pop() if len(meant) == 1 else one.meter
+
+
+def _begins_like_a_request(data: bytes) -> bool:
+    """A garbled one: the first byte and the C field of a short frame, or the head of a long one, are left of it."""
+    short = len(data) > 1 and data[0] == SHORT and data[1] & FUNCTION in _NAMES
+    return short or (len(data) > 4 and data[0] == data[3] == LONG and data[4] & FUNCTION in _NAMES)
 
 
 def name_of(request: Request) -> str:

@@ -150,9 +150,11 @@ def probe_secondary(
 def wake() -> Conversation[None]:
     """SND_NKE to the test address and to all: link states are as after the start, and who sleeps has heard something.
 
-    At the test address all answer: what they say is a jumble, but when it comes tells how quick the way is.
+    At the test address all answer, each at its time: when it comes tells how quick the way is, a jumble if it comes
+    so twice.
     """
-    yield Request(snd_nke(TEST))
+    if isinstance((yield Request(snd_nke(TEST))), Noise):
+        yield Request(snd_nke(TEST), 2)
     yield Request(snd_nke(BROADCAST), is_answered=False)
 
 

@@ -45,7 +45,8 @@ def set_baudrate(address: Address, old: int, new: int, attempts: int = ATTEMPTS)
     aim = yield from _at(old, 0.0, reach(address, attempts))
     there = yield from _at(new, 0.0, look(aim.place, attempts))
     if there.answers and is_same(aim, there):
-        return Written(f"nothing: the meter follows the master to {new} Bd", aim.meter, (f"it answers at {new} Bd",))
+        done = f"nothing: the meter follows the master to {new} Bd"
+        return Written(done, aim.meter, (f"it answers at {new} Bd",), has_changed=False)
     if there.answers:
         raise WriteRefused(f"at {new} Bd {address} is taken ({said(there)})")
     acknowledged = yield from _at(old, 0.0, command(aim, RATE_CI[new], bytes, stays_selected=True))

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
-from mbusd.mbus.exchanges import Direction, Exchange, Heard, MeterSeen
+from mbusd.mbus.exchanges import Direction, Exchange, Heard, MeterSeen, each_once
 from mbusd.mbus.frames import Frame, FrameReader, Noise, encode
 from mbusd.mbus.pairing import Pairing
 
@@ -61,8 +61,8 @@ class Tap:
         return [*self._release(float("inf")), *self._expire(float("inf"))]
 
     def meters(self) -> tuple[MeterSeen, ...]:
-        """Everybody who was asked for data or answered, in the order of appearance."""
-        return tuple(self._pairs.seen.values())
+        """Everybody who was asked for data or answered, in the order of appearance, each once."""
+        return tuple(each_once(tuple(self._pairs.seen.values())))
 
     def _collect(self, heard: Iterator[Heard], at: float) -> None:
         for one in heard:

@@ -30,7 +30,8 @@ def set_address(old: Target, new: int, attempts: int = ATTEMPTS) -> Conversation
     aim = yield from reach(old, attempts)
     there = yield from look(new, attempts)
     if there.answers and is_same(aim, there) and not isinstance(old, PrimaryAddress):
-        return Written(f"nothing: the meter has primary address {new} already", aim.meter, (f"it answers at {new}",))
+        done = f"nothing: the meter has primary address {new} already"
+        return Written(done, aim.meter, (f"it answers at {new}",), has_changed=False)
     if there.answers:
         raise WriteRefused(f"address {new} is taken ({said(there)})")
     acknowledged = yield from command(aim, COMMAND, lambda: bytes([0x01, 0x7A, new]))
@@ -57,7 +58,8 @@ def set_identification(address: Address, new: SecondaryAddress, attempts: int = 
     aim = yield from reach(address, attempts)
     there = yield from look(new, attempts)
     if there.answers and there.meter is not None and is_same(aim, there):
-        return Written(f"nothing: the meter is {there.meter.digits} already", aim.meter, ("it answers to that",))
+        done = f"nothing: the meter is {there.meter.digits} already"
+        return Written(done, aim.meter, ("it answers to that",), has_changed=False)
     if there.answers:
         raise WriteRefused(f"{new} is taken ({said(there)})")
     record = b"\x0c\x79" + new.to_bytes()[:4] if _is_bare(new) else b"\x07\x79" + new.to_bytes()

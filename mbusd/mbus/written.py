@@ -18,6 +18,7 @@ class Written:
     verified: tuple[str, ...] = ()
     unverified: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    has_changed: bool = True  # False: it was so already, and nothing was sent that changes anything
 
 
 def is_same(aim: Aim, sight: Sight) -> bool:

@@ -56,7 +56,7 @@ class Emoncms:
             yield Message(topic, dumps(document), retain=False, is_unique=True)
             return
         for name, value in values.items():
-            yield Message(f"{topic}/{_REFUSED.sub('', name)}", dumps(value), retain=False)
+            yield Message(f"{topic}/{_REFUSED.sub('', name)}", dumps(value), retain=False, is_fleeting=True)
 
 
 def inputs(reading: Reading) -> Iterator[tuple[str, int | Decimal]]:

@@ -88,6 +88,8 @@ def _look(item: Measurement, group: str, *, newer_classes: bool, zoned: bool) ->
     _apply_effect(look, item)
     _apply_kind(look, item, zoned=zoned)
     _drop_impossible(look, newer_classes=newer_classes)
+    if item.show != "normal":
+        look.diagnostic, look.enabled = True, look.enabled and item.show != "disabled"
     return look
 
 

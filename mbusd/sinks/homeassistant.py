@@ -180,13 +180,13 @@ def _bus(base: str, bus: str) -> Components:
 
 def _meter_device(discovery: Discovery, reading: Reading, identifier: str) -> Payload:
     identity = reading.identity
-    model = _model(identity.medium_name)
+    kind = _model(identity.medium_name)
     is_named = reading.meter not in (identity.address, identity.identification)
     device: Payload = {
         "ids": [identifier],
-        "name": reading.meter if is_named else f"{model} {identity.identification}",
+        "name": reading.meter if is_named else f"{kind} {identity.identification}",
         "mf": identity.manufacturer or "unknown",
-        "mdl": model,
+        "mdl": reading.model or kind,
         "via_device": discovery.bridge_id,
     }
     said = {item.key: str(item.value) for item in reading.measurements if item.value is not None}
@@ -223,6 +223,7 @@ def _extras(base: str, reading: Reading) -> Components:
             "en": False,
             "val_tpl": "{{ ((value_json.get('status') or ['ok']) | join(', '))[:255] }}",
         },
+        **{f"status_{slug(word)}": _status_bit(sentence(word), "problem", word) for word in reading.flags},
         "last_read": {
             "p": "sensor",
             "name": "Last read",

@@ -56,6 +56,8 @@ class Broker:
 
     def publish(self, message: Message) -> None:
         """Say it as soon as the broker listens; returns at once."""
+        if message.is_fleeting and not self.connected.is_set():
+            return
         if message.retain:
             self._retained.pop(message.topic, None)
             if message.payload:
@@ -163,6 +165,7 @@ class Broker:
 
     async def _speak(self, client: aiomqtt.Client) -> None:
         await self._subscribe(client)
+        self._outbox = {key: message for key, message in self._outbox.items() if not message.is_fleeting}
         self.say_everything()
         self.connected.set()
         while True:

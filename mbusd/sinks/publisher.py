@@ -26,6 +26,7 @@ from mbusd.model import (
 from mbusd.settings import Settings
 from mbusd.sinks.alarms import Alarms
 from mbusd.sinks.announcements import Announcements
+from mbusd.sinks.emoncms import Emoncms
 from mbusd.sinks.homeassistant import Discovery, bridge_payload, meter_payload
 from mbusd.sinks.topics import ONLINE, OWN_TOPICS, Asked, Message, Topics
 
@@ -41,6 +42,8 @@ class Publisher:
         mqtt = settings.mqtt
         self._settings = settings
         self._topics = Topics(mqtt.base_topic, mqtt.retain, mqtt.qos, mqtt.values, mqtt.telegrams)
+        emon = settings.emoncms
+        self._emoncms = Emoncms(emon.base_topic, emon.node, emon.format) if emon.enabled else None
         self._discovery = Discovery(mqtt.base_topic, settings.homeassistant.discovery_prefix, version, URL)
         self._alarms = Alarms(self._topics)
         self._announcements = Announcements(self._discovery)
@@ -230,6 +233,8 @@ class Publisher:
         for message in self._topics.of_reading(reading, measurements):
             if self._is_news(message, reading):
                 yield message
+        if self._emoncms is not None:
+            yield from self._emoncms.of_reading(reading)
 
     def _clear_values(self, before: Reading, reading: Reading) -> Iterator[Message]:
         """Another meter stands in this one's place: what only the old one had is no value any more."""

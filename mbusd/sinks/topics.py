@@ -46,6 +46,7 @@ class Message:
     retain: bool = True
     qos: int = 1
     is_unique: bool = False  # a later message on the same topic does not stand in for this one
+    is_fleeting: bool = False  # of now or never: whoever takes it puts the time to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +195,7 @@ class Topics:
         document: dict[str, JsonValue] = {"status": "ok"}
         if outcome.error:
             document = {"status": "error", "error": outcome.error}
-        if outcome.found is not None:  # of a scan that the port did not survive, too
+        if outcome.found or (outcome.found is not None and not outcome.error):  # a lost port keeps what was found
             found: list[JsonValue] = [_found(one) for one in outcome.found]
             document["data"] = {"found": found, "remarks": list(outcome.remarks)}
         elif outcome.error:
