@@ -59,15 +59,15 @@ class KeysSettings(Section):
     """Only these; default: all."""
     exclude: tuple[str, ...] = ()
     """All but these."""
-    rename: dict[str, Key] = Field(default_factory=dict)
+    rename: dict[str, Key] = {}
     """Key: another name, for topics and entities."""
-    unit: dict[str, str] = Field(default_factory=dict)
+    unit: dict[str, str] = {}
     """Key: the unit to convert to; with a scale, too, what the scaled number is."""
-    precision: dict[str, Decimals] = Field(default_factory=dict)
+    precision: dict[str, Decimals] = {}
     """Key: decimals to round to."""
-    scale: dict[str, Annotated[Number, AfterValidator(_scale)]] = Field(default_factory=dict)
+    scale: dict[str, Annotated[Number, AfterValidator(_scale)]] = {}
     """Key: factor, for pulse adapters."""
-    offset: dict[str, Number] = Field(default_factory=dict)
+    offset: dict[str, Number] = {}
     """Key: what is added after the scale, before the unit is converted."""
 
     @model_validator(mode="after")

@@ -192,7 +192,7 @@ class Wire:
             deadline = asked.waited_until
             if not reader.is_idle:
                 patience = timing.gap if reader.is_waiting else timing.lull
-                last_end = deadline + timing.wire(LONGEST) + paused
+                last_end = asked.latest + timing.wire(LONGEST) + paused
                 deadline = min(last_end, max(deadline, protocol.last_byte_at + patience))
         longest_cut = LONGEST_PAUSE if reader.is_waiting else timing.caution
         self._hears(asked, reader.end())

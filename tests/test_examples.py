@@ -14,8 +14,10 @@ from pydantic import BaseModel
 
 from mbusd import config
 from mbusd.cli import main
+from mbusd.key_settings import KeysSettings
 from mbusd.settings import (
     BusSettings,
+    EmoncmsSettings,
     HomeAssistantSettings,
     MeterSettings,
     MqttSettings,
@@ -42,9 +44,11 @@ SECTIONS: dict[type[BaseModel], tuple[str | int, ...]] = {
     MqttSettings: ("mqtt",),
     TlsSettings: ("mqtt", "tls"),
     HomeAssistantSettings: ("homeassistant",),
+    EmoncmsSettings: ("emoncms",),
     BusSettings: ("buses", 0),
     MeterSettings: ("buses", 0, "meters", 0),
     WakeSettings: ("buses", 0, "meters", 0, "wake"),
+    KeysSettings: ("buses", 0, "meters", 0, "keys"),
 }
 OFF = (TlsSettings, WakeSettings)  # sections that are not there where you do not write them
 
