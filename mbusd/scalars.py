@@ -144,7 +144,8 @@ def _echo(value: object) -> object:
 
 def _nke(value: object) -> object:
     if isinstance(value, bool):
-        raise ValueError("a word is needed here: auto, always or never (YAML makes a truth value of no, yes, on, off)")
+        why = "auto, always or never is needed here (YAML makes true and false of yes, no, on and off)"
+        raise ValueError(why)  # noqa: TRY004 - pydantic wants ValueError
     return value
 
 

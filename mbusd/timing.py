@@ -43,6 +43,7 @@ class Timing:
     caution: float  # what the way may add as long as nothing is known of it
     soonest: float | None = None  # from the end of a request to the beginning of its answer, with what the way adds
     jumbled: float | None = None  # the same of an unreadable answer: two of them are as good as one that can be read
+    spread: float = 0.0  # from the end of a request to all to the end of the last answer
     is_late: bool = False  # an answer came after its window, and not enough prompt ones since
     is_held: bool = False  # the converter collects an answer to its end before it hands it on
     pause: float | None = None  # the longest inside a good answer
@@ -163,6 +164,10 @@ class Timing:
         is_held = self.is_held or (seen is not None and not self.is_quicker and self._came_at_once(seen))
         lapses = self.lapses + (not self.is_late)
         return replace(self.after_doubt(), is_late=True, is_held=is_held, prompt=0, lapses=lapses)
+
+    def after_hello(self, spread: float) -> "Timing":
+        """All were asked at once, and the last byte came so much later: whoever answers with others does it till then."""
+        return replace(self, spread=max(self.spread, spread))
 
     def after_doubt(self) -> "Timing":
         """An answer may have been another's than it was taken for: with all caution, until one is certain."""

@@ -98,6 +98,11 @@ def added_seconds(transport: asyncio.Transport) -> float:
 
     It never makes less of it: the kernel of a serial server answers at once, its serial half collects bytes.
     """
+    return min(max(0.0, 2 * round_trip(transport) - NEAR_SECONDS), MOST_ADDED_SECONDS)
+
+
+def round_trip(transport: asyncio.Transport) -> float:
+    """Seconds to the other end of a TCP connection and back, as the kernel has seen it; 0 for other ports."""
     wire = transport.get_extra_info("socket")
     if wire is None:
         return 0.0
@@ -105,7 +110,7 @@ def added_seconds(transport: asyncio.Transport) -> float:
     if len(info) < TCP_INFO_BYTES:
         return 0.0
     microseconds: int = _ROUND_TRIP.unpack_from(info, ROUND_TRIP_AT)[0]
-    return min(max(0.0, 2e-6 * microseconds - NEAR_SECONDS), MOST_ADDED_SECONDS)
+    return 1e-6 * microseconds
 
 
 def unacknowledged(transport: asyncio.Transport) -> int:

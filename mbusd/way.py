@@ -6,7 +6,7 @@ from mbusd.hearing import CheckedReader
 from mbusd.mbus.address import TEST
 from mbusd.mbus.frames import REQ_UD2, SND_NKE, Ack, Frame, FrameReader, Noise, encode
 from mbusd.mbus.link import Reply, Request, Silence
-from mbusd.mbus.observation import is_due
+from mbusd.mbus.observation import is_due, selection
 from mbusd.timing import Arrival, Timing
 from mbusd.transport import Port
 
@@ -22,6 +22,7 @@ class Asked:
     expected_by: float  # an answer that begins later shows that the way is slow
     waited_until: float
     latest: float  # with all caution
+    others_until: float  # others may answer, too
     after_good: bool  # nothing that was asked before can be answered now
     after_silence: bool
     began: float = 0.0  # the first byte of the frame that is arriving, or of the answer
@@ -30,12 +31,29 @@ class Asked:
     answer: Frame | None = None
     noise: Noise | None = None
     early: Frame | None = None  # the answer to something else
+    frames: int = 0  # that began in time
 
     @property
-    def waits_for_all(self) -> bool:
-        """Whether nothing that comes ends it: all meters answer the test address, each at its time; or none does."""
+    def is_hello(self) -> bool:
+        """All meters answer the test address, each at its time: nothing that comes ends it."""
         frame = self.request.frame
-        return not self.request.is_answered or (frame.control == SND_NKE and frame.address == TEST)
+        return frame.control == SND_NKE and frame.address == TEST
+
+    @property
+    def is_for_several(self) -> bool:
+        """Whether it is a selection with wildcards."""
+        selected = selection(self.request.frame)
+        return selected is not None and "F" in str(selected)
+
+    @property
+    def is_waited_out(self) -> bool:
+        """Whether all the time has passed in which anybody might answer, with all caution."""
+        return not self.request.is_answered or self.is_hello or self.early is not None
+
+    @property
+    def deadline(self) -> float:
+        """Until when the next frame may begin; `others_until` when there is an answer."""
+        return self.waited_until if self.answer is None else min(self.waited_until, self.others_until)
 
     def begins_or_goes_on(self, reader: CheckedReader, came: float, before: float, timing: Timing) -> float:
         """Note bytes that came after those from `before`; give how much longer the answer may take for that."""
@@ -59,11 +77,12 @@ class Asked:
             timing.is_early(self.began - self.sent) and not (self.after_good or timing.is_quicker)
         ):
             self.early, self.waited_until = event, max(self.waited_until, self.latest)
-        elif self.answer is None:
-            self.answer = event
-        if self.answer is None or self.answer is event:
+        else:
+            self.answer = self.answer or event
+            self.frames += 1
+        if self.answer is None or self.frames == 1:
             self.ended = until
-        return self.answer is not None and not self.waits_for_all
+        return self.answer is not None and until >= self.deadline
 
     @property
     def is_silent(self) -> bool:
@@ -99,8 +118,10 @@ class Way:
         """The times at a rate."""
         return self._timings.get(baudrate) or Timing.of(baudrate, self._caution)
 
-    def learn(self, asked: Asked) -> None:
-        """What an exchange teaches that is over."""
+    def learn(self, asked: Asked, heard_until: float) -> None:
+        """What an exchange teaches that is over; its last byte came at this moment of the monotonic clock."""
+        if asked.is_hello and heard_until > asked.sent:
+            self._timings[self.baudrate] = self.timing.after_hello(heard_until - asked.sent)
         if asked.early is not None:
             self.learn_of_late(len(encode(asked.early)), asked.ended - asked.began)
         reply = asked.answer or (asked.noise if asked.early is None and asked.request.is_answered else None)

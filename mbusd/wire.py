@@ -85,7 +85,7 @@ class Wire:
         self._check()
         after_good = self._is_settled and request.attempt == 1
         await self._tune(request.manner.baudrate or self.port.baudrate, request.manner.pause, after_good=after_good)
-        asked_before, owes_nothing = self._last, after_good or self._owes_nothing
+        asked_before, owes_nothing = self._last, self._owes_nothing and (after_good or not self._is_settled)
         self._last, self._is_settled, self._owes_nothing = None, False, False  # until the exchange has ended so
         self._longest_cut = 0.0
         await self._wake(request.manner)
@@ -99,7 +99,7 @@ class Wire:
             self._journal.hears(request, bytes(heard))
         self._last = asked
         self._judge(asked)
-        self._way.learn(asked)
+        self._way.learn(asked, self._heard_until)
         if isinstance(asked.reply, Silence):
             self._look_for_a_stall()
         else:
@@ -117,7 +117,12 @@ class Wire:
         latest = expected_by + timing.caution - timing.slack
         waited_until = expected_by if request.attempt == 1 else latest
         self._sent_until, self._open_until = sent, waited_until
-        return Asked(request, sent, expected_by, waited_until, latest, after_good, after_silence)
+        asked = Asked(request, sent, expected_by, waited_until, latest, 0.0, after_good, after_silence)
+        if asked.is_hello:
+            asked.others_until = waited_until
+        elif asked.is_for_several and timing.spread:
+            asked.others_until = sent + timing.spread + timing.jitter
+        return asked
 
     async def _wake(self, manner: Manner) -> None:
         """The preamble that rouses an interface which sleeps; nobody answers it."""
@@ -189,7 +194,7 @@ class Wire:
             heard += arrived.data
             if self._hears(asked, reader.hear(arrived)):
                 return
-            deadline = asked.waited_until
+            deadline = asked.deadline
             if not reader.is_idle:
                 patience = timing.gap if reader.is_waiting else timing.lull
                 last_end = asked.latest + timing.wire(LONGEST) + paused
@@ -218,14 +223,15 @@ class Wire:
         A telegram that comes for SND_NKE is not the E5 that is due.
         """
         request, reply = asked.request, asked.reply
-        self._owes_nothing = asked.waits_for_all or asked.early is not None  # all caution was waited
+        self._owes_nothing = asked.is_waited_out
         if isinstance(reply, Silence):
             self._journal.count(timeouts=int(request.is_answered))
         elif isinstance(reply, Noise) or not self._reader.is_idle:  # bytes behind a frame: perhaps a second meter's
             self._journal.count(noise=1)
         else:
             is_due = isinstance(reply, Ack) or request.frame.control != SND_NKE
-            self._is_settled = is_due and request.attempt == 1
+            self._is_settled = is_due and request.attempt == 1 and asked.frames == 1
+            self._owes_nothing |= self._is_settled and not asked.is_for_several
 
     def _look_for_a_stall(self) -> None:
         """Hang up on a converter that takes no bytes: behind a dead connection all meters would be silent for long.

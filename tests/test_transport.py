@@ -3,11 +3,22 @@
 import asyncio
 import os
 import socket
+import struct
 
 import pytest
 import serial
 
-from mbusd.transport import Port, TransportError, check_port, open_port
+from mbusd.transport import (
+    NEAR_SECONDS,
+    Port,
+    TransportError,
+    added_seconds,
+    check_port,
+    open_port,
+    round_trip,
+    unacknowledged,
+)
+from tests.relay import deaf_server
 from tests.wires import PATIENCE, converter, terminal
 
 
@@ -120,6 +131,64 @@ async def test_a_request_leaves_at_once_and_a_dead_converter_is_missed_within_a_
         assert idle + pause * count <= 60
         assert 0 < wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) <= 60_000
         await closed(transport, ear)
+
+
+async def test_the_way_to_a_converter_on_this_machine_adds_nothing() -> None:
+    async with converter() as gateway:
+        ear = Ear()
+        transport = await open_port(gateway.port, lambda: ear)
+        assert 0 < round_trip(transport) < NEAR_SECONDS / 2
+        assert added_seconds(transport) == 0
+        await closed(transport, ear)
+
+
+class _Far(asyncio.Transport):
+    """What a kernel would tell of a connection over a mobile network; here is none."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._info = struct.pack("=68xI", round(seconds * 1e6))
+
+    def getsockopt(self, level: int, option: int, size: int) -> bytes:
+        assert (level, option) == (socket.IPPROTO_TCP, socket.TCP_INFO)
+        return self._info[:size]
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        return self if name == "socket" else default
+
+
+@pytest.mark.parametrize(("seconds", "added"), [(0.001, 0.0), (0.05, 0.0), (0.3, 0.5), (5.0, 2.0)])
+def test_the_round_trip_of_a_long_way_adds_to_the_time_for_an_answer(seconds: float, added: float) -> None:
+    assert added_seconds(_Far(seconds)) == pytest.approx(added)
+
+
+async def test_a_serial_port_has_no_round_trip_and_nothing_to_acknowledge() -> None:
+    with terminal() as pty:
+        ear = Ear()
+        transport = await open_port(Port(pty.device), lambda: ear)
+        assert (added_seconds(transport), unacknowledged(transport)) == (0, 0)
+        await closed(transport, ear)
+
+
+async def test_bytes_that_the_converter_has_taken_are_acknowledged_and_others_are_not() -> None:
+    async with converter() as gateway:
+        ear = Ear()
+        transport = await open_port(gateway.port, lambda: ear)
+        peer = await gateway.peer()
+        transport.write(b"\x10\x40")
+        await peer.hears(2)
+        async with asyncio.timeout(PATIENCE):
+            while unacknowledged(transport):  # the acknowledgement itself may still be on its way
+                await asyncio.sleep(0)
+        await closed(transport, ear)
+        assert unacknowledged(transport) == 0
+    with deaf_server() as number:
+        ear = Ear()
+        transport = await open_port(Port(f"tcp://127.0.0.1:{number}"), lambda: ear)
+        transport.write(b"\x55" * (1 << 20))
+        assert unacknowledged(transport) > 1 << 19
+        transport.abort()
+        await asyncio.wait_for(ear.ended, PATIENCE)
 
 
 async def test_a_converter_that_hangs_up_ends_the_port() -> None:

@@ -11,17 +11,15 @@ from mbusd import exact_json
 from mbusd.bus import Bus
 from mbusd.commands.tables import reading_table
 from mbusd.document import merged
+from mbusd.ear import Ear
 from mbusd.exact_json import JsonValue
 from mbusd.mbus.address import Address, SecondaryAddress
 from mbusd.mbus.diagnosis import Observations, diagnose
 from mbusd.mbus.errors import MBusError, NoAnswer
-from mbusd.mbus.frames import LONGEST
 from mbusd.mbus.master import ReadOut, read_out
 from mbusd.mbus.sighting import alone, only
 from mbusd.normalise import reading
-from mbusd.transport import Port, ProtocolFactory, open_port
-
-LISTEN_SECONDS = 1.0  # to a bus that gave nothing readable
+from mbusd.transport import Port
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,43 +33,17 @@ class Question:
     retries: int
 
 
-class _Ear(asyncio.Protocol):
-    """Stands between the port and the bus, and hears what comes while nobody listens any more."""
-
-    def __init__(self, bus: asyncio.Protocol) -> None:
-        self._bus = bus
-        self.heard = bytearray()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._bus.connection_made(transport)
-
-    def data_received(self, data: bytes) -> None:
-        self.heard += data[: LONGEST - len(self.heard)]
-        self._bus.data_received(data)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._bus.connection_lost(exc)
-
-
 async def run(question: Question, *, as_json: bool) -> int:
     """Read and print; 1 where the meter gave nothing. Raises TransportError."""
-    ears: list[_Ear] = []
-
-    def ear(factory: ProtocolFactory) -> asyncio.Protocol:
-        ears.append(_Ear(factory()))
-        return ears[-1]
-
-    async def opened(port: Port, factory: ProtocolFactory) -> asyncio.Transport:
-        return await open_port(port, lambda: ear(factory))
-
-    bus = Bus(Port(question.port, question.baudrate), question.timeout, opened)
+    ear = Ear()
+    bus = Bus(Port(question.port, question.baudrate), question.timeout, ear.open)
     await bus.open()
     try:
         result = await _read(bus, question)
     except MBusError as error:
         print(f"mbusd: {question.port}: address {question.address} at {question.baudrate} Bd: {error}", file=sys.stderr)
         if isinstance(error, NoAnswer):
-            idle = bus.idle_noise + await _idle_noise(bus, ears[-1])
+            idle = bus.idle_noise + await ear.idle_noise(bus)
             verdict = diagnose(Observations(tuple(bus.recent), idle, expected=1))
             if verdict is not None:
                 print(f"       {verdict}", file=sys.stderr)
@@ -89,16 +61,6 @@ async def _read(bus: Bus, question: Question) -> ReadOut:
     if isinstance(address, SecondaryAddress) and not address.is_exact:
         address = await bus.run(alone(only(address, attempts), bus.recent))
     return await bus.run(read_out(address, attempts=attempts))
-
-
-async def _idle_noise(bus: Bus, ear: _Ear) -> bytes:
-    """What comes though nobody is asked, where anything unreadable came at all; not what is late."""
-    if not any(one.heard for one in bus.recent):
-        return b""
-    await asyncio.sleep(bus.timing.window + bus.timing.slack)
-    ear.heard.clear()
-    await asyncio.sleep(LISTEN_SECONDS)
-    return bytes(ear.heard)
 
 
 def _show(question: Question, result: ReadOut, *, as_json: bool) -> None:

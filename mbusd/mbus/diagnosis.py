@@ -77,7 +77,7 @@ TABLE: Final = (
         "port_lost",
         evidence.unplugged,
         "the device was unplugged, or has lost its power{}",
-        "Plug the converter in, and name it by /dev/serial/by-id, which does not change; look at the cable and at dmesg",
+        "Plug the converter in, and name it by /dev/serial/by-id, which does not change; dmesg tells when it went",
         "pyserial reads nothing though the kernel says that there is something; EIO from a device that is gone",
     ),
     Row(
@@ -134,7 +134,7 @@ TABLE: Final = (
         evidence.break_around,
         "the bus falls into a space again and again, as with a short circuit or an overload ({})",
         "Disconnect the bus from the converter; if the 00 end, look for the short circuit or for too many meters",
-        "bytes of other meters' answers are not all 00: the last one is 16",
+        "an answer begins with E5 or 68 and ends with E5 or 16, and several at once do not begin with a row of 00",
     ),
     Row(
         "another_master",

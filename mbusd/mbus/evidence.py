@@ -67,18 +67,16 @@ def break_when_asked(case: Case) -> str | None:
 
 
 def break_around(case: Case) -> str | None:
-    """A meter is heard between 00 and 00: what is left of other answers has other bytes, its stop byte at the least."""
-    noise = [_noise_of(look) for look in case.looks]
-    zeros = [data for data in noise if data]
-    if not case.has_good or set(b"".join(zeros)) != {0} or len(max(zeros, key=len)) < _SHORTEST_BREAK:
+    """A meter is heard between 00 and 00: no answer begins so, nor do colliding ones, and each ends with 16."""
+    heard = [look for look in case.looks if look.rest]
+    spaced = [look for look in heard if _is_in_a_space(look.rest + look.after)]
+    if not spaced or 2 * len(spaced) <= len(heard):
         return None
-    return f"{len(b''.join(zeros))} times 00 around good answers"
+    return f"00 again and again around an answer: {_hex(spaced[-1].rest)}"
 
 
-def _noise_of(look: Look) -> bytes:
-    """What is no frame of what came, the time behind the answer included."""
-    heard = (*look.events, *events_in(look.after))
-    return b"".join(event.data for event in heard if isinstance(event, Noise))
+def _is_in_a_space(heard: bytes) -> bool:
+    return heard.startswith(bytes(_BREAK_BEFORE)) or heard.endswith(bytes(_BREAK_BEHIND))
 
 
 def another_master(case: Case) -> str | None:
@@ -183,10 +181,10 @@ def several_meters(case: Case) -> str | None:
 
 
 def unreadable(case: Case) -> str | None:
-    """Bytes came and no data that can be read; nothing more is certain."""
+    """Bytes came and no data that can be read; nothing more is certain. In a search that is no fault."""
     if any(look.is_good and look.wants_data for look in case.looks):
         return None
-    last = next((look.rest for look in reversed(case.bad)), b"")
+    last = next((look.rest for look in reversed(case.bad) if case.expected == 1 or not look.is_search), b"")
     return f"{len(last)} bytes: {_hex(last)}" if last else None
 
 
@@ -258,5 +256,6 @@ _E5_FORMATS: Final = {
     b"\xff\x00\xe5": "the port marks wrong parity with FF 00",
 }
 _OF_DEVICES_GONE: Final = ("readiness to read but returned no data", "Input/output error", "No such device or address")
-_SHORTEST_BREAK: Final = 4  # bytes
+_BREAK_BEFORE: Final = 4  # bytes
+_BREAK_BEHIND: Final = 8  # the end of a telegram that was cut short may be some 00, too
 _TWO_ACKS: Final = b"\xe5\xe5"
