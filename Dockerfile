@@ -19,12 +19,14 @@ LABEL org.opencontainers.image.title="mbusd" \
       org.opencontainers.image.description="M-Bus master: meters to MQTT and Home Assistant" \
       org.opencontainers.image.licenses="MIT"
 # Serial ports belong to dialout, on Debian as on most hosts; docker-compose.yaml says what to do on the others
-RUN useradd --system --no-create-home --shell /usr/sbin/nologin --groups dialout mbusd
+RUN useradd --system --no-create-home --shell /usr/sbin/nologin --groups dialout mbusd \
+    && install -d -o mbusd -g mbusd /var/lib/mbusd
 COPY --from=build /opt/mbusd /opt/mbusd
 COPY docker/healthcheck.py /opt/mbusd/healthcheck.py
-ENV PATH=/opt/mbusd/bin:$PATH PYTHONUNBUFFERED=1
+ENV PATH=/opt/mbusd/bin:$PATH PYTHONUNBUFFERED=1 STATE_DIRECTORY=/var/lib/mbusd
 USER mbusd
 HEALTHCHECK --interval=60s --timeout=20s --start-period=30s CMD ["python", "/opt/mbusd/healthcheck.py"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["mbusd"]
-CMD ["run", "-c", "/etc/mbusd/config.yaml"]
+# /etc/mbusd/config.yaml where there is one, and MBUSD_* variables
+CMD ["run"]

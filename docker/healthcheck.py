@@ -15,13 +15,12 @@ import aiomqtt
 from mbusd import config
 from mbusd.sinks.topics import ONLINE, Topics
 
-CONFIG = Path("/etc/mbusd/config.yaml")
 SECONDS = 10.0
 
 
-async def trouble(path: Path) -> str | None:
+async def trouble(path: Path | None) -> str | None:
     """What is wrong; None where the daemon is online."""
-    settings = config.load(path, os.environ).mqtt
+    settings = config.find(path, os.environ)[0].mqtt  # as the daemon does
     topic = Topics(settings.base_topic).bridge_state
     tls = settings.tls
     context = None if tls is None else ssl.create_default_context(cafile=tls.ca_file)
@@ -48,7 +47,7 @@ async def trouble(path: Path) -> str | None:
 def main() -> int:
     """Say it as Docker wants to hear it."""
     try:
-        why = asyncio.run(trouble(Path(sys.argv[1]) if len(sys.argv) > 1 else CONFIG))
+        why = asyncio.run(trouble(Path(sys.argv[1]) if len(sys.argv) > 1 else None))
     except (config.ConfigError, aiomqtt.MqttError, OSError) as error:
         why = str(error)
     print(why or ONLINE)

@@ -29,6 +29,7 @@ class Errand:
     task: Task
     since: float
     before: float
+    is_forced: bool = False  # beyond the meter's budget, too
 
 
 @dataclass(slots=True)
@@ -36,6 +37,7 @@ class _Wish:
     """A request of people to read a meter, and all who wait for its answer."""
 
     since: float
+    is_forced: bool = False
     answers: list[asyncio.Future[Outcome]] = field(default_factory=list)
 
 
@@ -51,10 +53,12 @@ class Agenda:
         self._was_wish = False
         self._closed: str | None = None  # why nothing is done any more
 
-    def ask(self, meter: Meter, now: float) -> "asyncio.Future[Outcome]":
+    def ask(self, meter: Meter, now: float, *, is_forced: bool = False) -> "asyncio.Future[Outcome]":
         """Have a meter read before anything that is scheduled; the future gives what came of it."""
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._wishes.setdefault(meter, _Wish(now)).answers.append(future)
+        wish = self._wishes.setdefault(meter, _Wish(now))
+        wish.answers.append(future)
+        wish.is_forced |= is_forced
         if self._closed is not None:
             self.close(self._closed)
         return future
@@ -71,6 +75,11 @@ class Agenda:
         self._closed = why
         for meter in tuple(self._wishes):
             self.answer(meter, Outcome(error=why, failed={meter.label: why}))
+
+    def look(self, now: float, wall: float) -> None:
+        """What the clock on the wall shows, in seconds since 1970: cron lines and budgets go by it."""
+        for meter in self._meters:
+            meter.look(now, wall)
 
     def next(self, now: float, rate: int, *, is_open: bool) -> Errand | None:
         """The next errand on a port that has this rate; while it is closed only requests are, to be answered so."""
@@ -101,14 +110,15 @@ class Agenda:
         for meter, wish in tuple(self._wishes.items()):
             if all(future.done() for future in wish.answers):
                 del self._wishes[meter]
-        return [Errand(meter, "values", wish.since, float("-inf")) for meter, wish in self._wishes.items()]
+        return [
+            Errand(meter, "values", wish.since, float("-inf"), wish.is_forced) for meter, wish in self._wishes.items()
+        ]
 
     def _scheduled(self) -> list[Errand]:
         """All meters' schedules. A meter without a name is asked for alarms when a read-out has told one."""
-        values = [(one, one.schedule) for one in self._meters]
         alarms = [(one, one.alarms) for one in self._meters if one.alarms is not None and one.name is not None]
         return [
-            *(Errand(one, "values", schedule.due, schedule.asked_at) for one, schedule in values),
+            *(Errand(one, "values", one.due, one.schedule.asked_at) for one in self._meters),
             *(Errand(one, "alarms", schedule.due, schedule.asked_at) for one, schedule in alarms),
         ]
 

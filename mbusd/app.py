@@ -5,30 +5,54 @@ import contextlib
 import logging
 import signal
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
-from mbusd import __version__, config, systemd
-from mbusd.model import ChangeMeter, Command, Event, Outcome, ReadAll, ReadNow, Scan
-from mbusd.poller import Poller
+from mbusd import __version__, config, exact_json, systemd
+from mbusd.buses import Buses
+from mbusd.exact_json import JsonValue
+from mbusd.memory import Memory
+from mbusd.model import Command, Event, Outcome, SetLogLevel
+from mbusd.orders import Orders, set_log_level
 from mbusd.profiles import Shelf, shelf_of
 from mbusd.settings import Settings
 from mbusd.sinks.mqtt import Broker
 from mbusd.sinks.publisher import Publisher
-from mbusd.sinks.topics import Asked, Message
+from mbusd.sinks.requests import Asked
+from mbusd.sinks.topics import Message
 
 log = logging.getLogger(__name__)
 
 STUCK_SECONDS = 600.0  # longer than the longest read-out: 32 telegrams at 300 Bd, each asked for three times
 METERS_SECONDS = 5.0  # the list of meters is said this often at the most
 LEARNING_SECONDS = 2.0  # for the broker to tell what was retained before we came
+LASTING = ("mqtt", "homeassistant", "emoncms", "state_dir")  # settings that only a restart changes
 BIRTH_SECONDS = 2.0  # Home Assistant has said that it is there; let it take a breath
+
+
+Reread = Callable[[], Settings]
+"""Reads the configuration again. Raises ConfigError."""
+
+
+def _nothing_to_read() -> Settings:
+    raise LookupError("there is no configuration file to read again")
 
 
 class Daemon:
     """Buses, meters and one broker, alive until cancelled. `shelf`: what is known of makers' meters."""
 
-    def __init__(self, settings: Settings, shelf: Shelf | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        shelf: Shelf | None = None,
+        memory: Memory | None = None,
+        read_again: Reread = _nothing_to_read,
+    ) -> None:
+        self._settings = settings
+        self._read_again = read_again
+        self._reloading = asyncio.Lock()
+        self._memory = Memory() if memory is None else memory
         self.started = datetime.now(UTC)
         self.publisher = Publisher(settings, __version__, self.started, config.public(settings))
         self.broker = Broker(
@@ -37,8 +61,8 @@ class Daemon:
             subscriptions=self.publisher.subscriptions,
             received=self._received,
         )
-        self.pollers = [Poller.of(bus, self._emit, shelf or Shelf()) for bus in settings.buses]
-        self._allows_writes = settings.mqtt.allow_writes
+        self._buses = Buses(settings.buses, self._emit, shelf or Shelf(), self._memory)
+        self._orders = Orders(self._buses, self.reload, allows_writes=settings.mqtt.allow_writes)
         self._tasks: set[asyncio.Task[None]] = set()
         self._meters_said = False
 
@@ -49,8 +73,8 @@ class Daemon:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.broker.run(self.publisher.farewell), name="mqtt")
                 group.create_task(self._after_learning(), name="leftovers")
-                for poller in self.pollers:
-                    group.create_task(poller.run(), name=f"bus {poller.name}")
+                group.create_task(self._buses.run(), name="buses")
+                group.create_task(self._memory.keep(), name="memory")
                 group.create_task(self._feed_watchdog(), name="watchdog")
                 systemd.notify("READY=1")
         finally:
@@ -58,6 +82,7 @@ class Daemon:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            self._memory.save()  # what the buses have left at their end
 
     def _emit(self, event: Event) -> None:
         self._say(self.publisher.take(event))
@@ -95,37 +120,51 @@ class Daemon:
         task.add_done_callback(self._tasks.discard)
 
     async def _obey(self, asked: Asked) -> None:
+        began = time.monotonic()
         outcome = Outcome(error=asked.error) if asked.command is None else await self.execute(asked.command)
         if outcome.error:
             log.info("request failed: %.300s", outcome.error)
-        self._say(self.publisher.answer(asked, outcome))
+        elif isinstance(asked.command, SetLogLevel):
+            self._say(self.publisher.log_level(asked.command.level.strip().lower()))
+        self._say(self.publisher.answer(asked, replace(outcome, took=time.monotonic() - began)))
 
     async def execute(self, command: Command) -> Outcome:
         """What a command brings; every failure is an outcome."""
-        match command:
-            case ReadNow(meter) | ChangeMeter(meter):
-                poller = next((poller for poller in self.pollers if poller.knows(meter)), None)
-                if poller is None:
-                    return Outcome(error=f"there is no meter '{meter}'")
-                return await (poller.read(meter) if isinstance(command, ReadNow) else self._change(poller, command))
-            case Scan():
-                return await self._scan(command)
-            case ReadAll():
-                outcomes = await asyncio.gather(*(poller.read_all() for poller in self.pollers))
-                failed = {name: why for outcome in outcomes for name, why in outcome.failed.items()}
-                return Outcome(readings=tuple(r for o in outcomes for r in o.readings), failed=failed)
+        return await self._orders.execute(command)
 
-    async def _change(self, poller: Poller, command: ChangeMeter) -> Outcome:
-        if not self._allows_writes:
-            return Outcome(error=f"{command.what} is refused: mqtt.allow_writes is off")
-        return await poller.change(command)
+    def hang_up(self) -> None:
+        """SIGHUP: as the request `reload`."""
+        self._start(self._reload_and_tell())
 
-    async def _scan(self, command: Scan) -> Outcome:
-        names = ", ".join(poller.name for poller in self.pollers)
-        wanted = [poller for poller in self.pollers if command.bus in (poller.name, None)]
-        if len(wanted) != 1:
-            return Outcome(error=f'which bus? {{"bus": name}}, one of {names}')
-        return wanted[0].cancel_scan() if command.is_cancel else await wanted[0].scan(command.mode)
+    async def _reload_and_tell(self) -> None:
+        outcome = await self.reload()
+        if outcome.error:
+            log.error("%s", outcome.error)
+
+    async def reload(self) -> Outcome:
+        """Read the configuration again and do what has changed; what cannot be done now changes nothing at all."""
+        async with self._reloading:
+            try:
+                settings = self._read_again()
+            except config.ConfigError as error:
+                return Outcome(error=f"the configuration is wrong, nothing was changed:\n{error}")
+            except LookupError as error:
+                return Outcome(error=str(error))
+            lasting = [name for name in LASTING if getattr(settings, name) != getattr(self._settings, name)]
+            if lasting:
+                return Outcome(error=f"{', '.join(lasting)}: this needs a restart; nothing was changed")
+            shelf, remarks = shelf_of(settings.profiles)
+            _complain(remarks)
+            before = {bus.name for bus in self._settings.buses}
+            self._settings = settings
+            set_log_level(settings.log_level)
+            self._say(self.publisher.reload(settings, config.public(settings)))
+            data: dict[str, JsonValue] = {}
+            data |= await self._buses.change(settings.buses, shelf)
+            for name in before - set(self._buses.names):
+                self._say(self.publisher.no_bus(name))
+            log.info("configuration read again: %s", exact_json.dumps(data))
+            return Outcome(data=data | {"remarks": list(remarks)})
 
     async def _after_birth(self) -> None:
         await asyncio.sleep(BIRTH_SECONDS)
@@ -140,7 +179,9 @@ class Daemon:
     async def _feed_watchdog(self) -> None:
         wanted = systemd.watchdog_seconds()
         while wanted is not None:
-            stuck = [poller.name for poller in self.pollers if time.monotonic() - poller.alive_at > STUCK_SECONDS]
+            stuck = [
+                poller.name for poller in self._buses.pollers if time.monotonic() - poller.alive_at > STUCK_SECONDS
+            ]
             if stuck:
                 log.error("no progress on %s for %d s: leaving it to systemd", ", ".join(stuck), STUCK_SECONDS)
                 return
@@ -148,13 +189,20 @@ class Daemon:
             await asyncio.sleep(wanted / 3)
 
 
-async def serve(settings: Settings) -> None:
-    """Run the daemon until SIGTERM or SIGINT."""
-    shelf, problems = shelf_of(settings.profiles)
+def _complain(problems: Iterable[str]) -> None:
     for problem in problems:
         log.warning("%s; this profile is left out", problem)
-    task = asyncio.create_task(Daemon(settings, shelf).run(), name="daemon")
+
+
+async def serve(settings: Settings, read_again: Reread = _nothing_to_read) -> None:
+    """Run the daemon until SIGTERM or SIGINT; SIGHUP reads the configuration again."""
+    shelf, problems = shelf_of(settings.profiles)
+    _complain(problems)
+    memory = Memory.load(settings.state_dir or systemd.state_directory())
+    daemon = Daemon(settings, shelf, memory, read_again)
+    task = asyncio.create_task(daemon.run(), name="daemon")
     loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, daemon.hang_up)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel)
     with contextlib.suppress(asyncio.CancelledError):

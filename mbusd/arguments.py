@@ -8,12 +8,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from mbusd.mbus.address import Address, PrimaryAddress, SecondaryAddress, parse_address
 from mbusd.mbus.clocks import ClockType
-from mbusd.settings import BAUDRATES, seconds, window
+from mbusd.settings import BAUDRATES, USUAL_FILE, seconds, window
 from mbusd.transport import check_port
 
 T = TypeVar("T")
-
-DEFAULT_CONFIG = Path("/etc/mbusd/config.yaml")
 
 
 class Parser(argparse.ArgumentParser):
@@ -25,7 +23,11 @@ class Parser(argparse.ArgumentParser):
 
 def config(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "-c", "--config", type=Path, metavar="FILE", default=DEFAULT_CONFIG, help="default: %(default)s"
+        "-c",
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help=f"default: {USUAL_FILE} if it is there, else only MBUSD_… in the environment",
     )
 
 
@@ -163,6 +165,8 @@ def _verbose(command: argparse.ArgumentParser) -> None:
 
 
 def _mask(text: str) -> SecondaryAddress:
+    if set(text.upper()) <= set("0123456789ABCDEF") and len(text) not in (8, 16):
+        raise ValueError(f"'{text}' has {len(text)} digits: a mask has 8 or 16, F for any digit (12345FFF)")
     address = parse_address(text)
     if isinstance(address, PrimaryAddress):
         raise ValueError(f"'{text}' is a primary address; a mask has 8 or 16 digits, F for any")  # noqa: TRY004

@@ -42,10 +42,15 @@ class Attendance:
         self._answer = answer
         self._shelf = shelf
 
-    async def read(self, meter: Meter) -> None:
-        """Read a meter, whatever comes of it. While the port is lost the meter stays due."""
+    async def read(self, meter: Meter, *, is_forced: bool = False) -> None:
+        """Read a meter, whatever comes of it, if its budget lets it. While the port is lost the meter stays due."""
+        refusal = None if is_forced else meter.refusal(time.time())
+        if refusal is not None:
+            self._answer(meter, Outcome(error=f"{meter.label}: {refusal}", failed={meter.label: refusal}))
+            await asyncio.sleep(0)
+            return
         try:
-            result = await self._read_out(meter)
+            result = await self._read_out(meter, is_forced=is_forced)
         except RateError as error:
             self._failed(meter, error)
         except TransportError as error:
@@ -61,7 +66,7 @@ class Attendance:
             self._succeeded(meter, result)
         self._roster.settle()
 
-    async def _read_out(self, meter: Meter) -> ReadOut:
+    async def _read_out(self, meter: Meter, *, is_forced: bool) -> ReadOut:
         """One read-out; a second one before a stranger is believed.
 
         The answers of two meters at one address, one upon the other, can pass the checksum by chance: a meter that
@@ -71,6 +76,9 @@ class Attendance:
         if not _is_stranger(meter, result):
             return result
         meter.link = LinkState()
+        refusal = None if is_forced else meter.refusal(time.time())
+        if refusal is not None:
+            raise NoAnswer(f"{result.address} answers, and there is no second look to be sure: {refusal}")
         again = await self._converse(meter)
         if again.address != result.address:
             raise NoAnswer(f"{result.address} answers, then {again.address}: are there two meters at this address?")
@@ -89,12 +97,12 @@ class Attendance:
         taken = reading("", result.telegrams, taken_at, meter.zone, meter.identity, profile)
         taken = replace(taken, problems=(*taken.problems, *result.problems))
         self.read_outs += 1
-        meter.schedule.succeeded(time.monotonic())
         change: Change = "back" if was_silent else "found" if meter.identity is None else ""
         is_first = meter.last_read is None
         _recognise(meter, taken)
         meter.last_read, meter.answers = taken_at, True
         taken = shaped(replace(taken, meter=meter.name or ""), meter.shape)
+        meter.was_read(taken, time.monotonic())
         meter.keys = tuple((item.key, item.unit, item.quantity) for item in taken.measurements)
         if taken.problems and is_first:
             log.info("%s: not everything could be had: %s", meter.label, "; ".join(taken.problems))
@@ -108,9 +116,9 @@ class Attendance:
         self.failures += 1
         now = time.monotonic()
         if isinstance(error, Refused) and error.code == TOO_MANY_READ_OUTS:
-            meter.schedule.refused(now)
+            meter.has_refused(now)
         else:
-            meter.schedule.failed(now)
+            meter.has_failed(now)
         failures = meter.schedule.failures
         goes_silent = failures == meter.settings.offline_after
         if goes_silent:
@@ -123,6 +131,7 @@ class Attendance:
 def _when_it_is_our_turn(meter: Meter, begins: Callable[[], None]) -> Conversation[ReadOut]:
     """The read-out, with the link as it is when the wire is ours: until then somebody else may speak to the meter."""
     begins()
+    meter.spend(time.time())
     recipe, link = meter.recipe, meter.link
     meter.link = link.forgotten()
     return (yield from in_manner(read_out(meter.settings.address, recipe, link), recipe.manner))

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from mbusd.mbus.address import Address, SecondaryAddress, parse_address
 from mbusd.mbus.errors import AddressError
-from mbusd.settings import RESERVED_NAMES, Settings
+from mbusd.settings import RESERVED_NAMES, USUAL_FILE, Settings
 from mbusd.strict_yaml import Document, FileError, Location, Problem, document, message, path_of, read
 
 ENVIRONMENT = "MBUSD_"
@@ -23,6 +23,20 @@ ConfigError = FileError
 def load(path: Path, environment: Mapping[str, str]) -> Settings:
     """The settings in a YAML file, with `MBUSD_SECTION__KEY` of the environment in their place. Raises ConfigError."""
     return _settings(read(path), environment)
+
+
+def find(path: Path | None, environment: Mapping[str, str]) -> tuple[Settings, str]:
+    """The settings, and what messages call their source: that file, else the usual one, else the environment alone.
+
+    Raises ConfigError.
+    """
+    if path is None and not USUAL_FILE.exists():
+        if not any(name.startswith(f"{ENVIRONMENT}BUSES__") for name in environment):
+            how = f"write it, name another with -c FILE, or set {ENVIRONMENT}BUSES__0__PORT in the environment"
+            raise ConfigError([f"there is no {USUAL_FILE}: {how}"])
+        return parse("", "the environment", environment), "the environment"
+    path = path or USUAL_FILE
+    return load(path, environment), str(path)
 
 
 def parse(text: str, source: str, environment: Mapping[str, str]) -> Settings:
@@ -38,7 +52,7 @@ def _settings(found: Document, environment: Mapping[str, str]) -> Settings:
     from_environment, misplaced = _overlay(data, environment)
     problems += misplaced
     if data.get("buses") == []:
-        problems.append((("buses",), "at least one is needed: a name and a port"))
+        problems.append((("buses",), "at least one is needed: a port"))
     problems += _twins(data)
     settings = None
     try:
@@ -122,6 +136,11 @@ def _twins(data: dict[typing.Any, typing.Any]) -> list[Problem]:
     buses = list(_mappings(data.get("buses"), ("buses",)))
     meters = [(meter, place) for bus, here in buses for meter, place in _mappings(bus.get("meters"), (*here, "meters"))]
     problems += _repeated(buses, "name")
+    problems += [
+        ((*here, "name"), "there are several buses: each needs one")
+        for bus, here in buses[len(buses) == 1 :]
+        if bus.get("name") is None
+    ]
     problems += _repeated(buses, "port")
     problems += _repeated(meters, "name")
     for bus, here in buses:

@@ -1,5 +1,6 @@
 """One telegram as the JSON document of `mbusd decode --json`: the bytes and what they say, side by side."""
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -12,6 +13,7 @@ from mbusd.mbus.records import Record
 from mbusd.mbus.telegram import Header, Telegram
 from mbusd.normalise import keys
 
+_BETWEEN = re.compile(r"[\s:,;_-]+|0[xX]")
 _TYPE_F = 4  # bytes of a date and time without seconds
 
 
@@ -31,6 +33,26 @@ def document(frame_bytes: bytes) -> dict[str, JsonValue]:
         return _telegram(telegram.decode(frame))
     except DecodeError as error:
         return _empty(frame) | {"error": _error(error)}
+
+
+def document_of(text: str) -> dict[str, JsonValue]:
+    """The document of one frame in hex, however its bytes are set apart."""
+    try:
+        return document(bytes_of(text))
+    except DecodeError as error:
+        return refusal(error)
+
+
+def bytes_of(text: str) -> bytes:
+    """The bytes that are written in hex. Raises DecodeError."""
+    digits = _BETWEEN.sub("", text)
+    try:
+        return bytes.fromhex(digits)
+    except ValueError:
+        wrong = next((i for i, digit in enumerate(digits) if digit not in "0123456789abcdefABCDEF"), None)
+        if wrong is None:
+            raise DecodeError("hex", f"{len(digits)} hex digits are no whole bytes", len(digits) // 2) from None
+        raise DecodeError("hex", f"'{digits[wrong]}' is no hex digit", wrong // 2) from None
 
 
 def _empty(frame: Frame | None) -> dict[str, JsonValue]:

@@ -14,6 +14,7 @@ from mbusd.transport import TransportError
 log = logging.getLogger(__name__)
 
 TOLD_EVERY = 25  # probes without news
+_UNREADABLE = "no address is its own alone: it cannot be read until it has one (mbusd set-address)"
 ANY = SecondaryAddress("F" * 16)
 
 
@@ -81,6 +82,6 @@ def _failure(scan: "asyncio.Task[Survey]") -> str | None:
 
 def _found(finding: Finding) -> FoundMeter:
     header = None if finding.telegram is None else finding.telegram.header
-    address = finding.safest if finding.safest is not None else finding.address
     identity = None if header is None else identity_of(header)
-    return FoundMeter(str(address), finding.primary, identity, finding.remark)
+    address = None if finding.safest is None else str(finding.safest)
+    return FoundMeter(address, finding.primary, identity, finding.remark or _UNREADABLE * (address is None))

@@ -22,6 +22,8 @@ from mbusd.writes import document
 log = logging.getLogger(__name__)
 
 LOOK_AGAIN_SECONDS = 30.0  # after a scan at start that the port did not survive
+COURTESY_SECONDS = 0.1  # in which a program that was answered says its next request
+MOST_TURNS = 8  # of others before a probe
 
 T = TypeVar("T")
 
@@ -35,6 +37,7 @@ class Interludes:
         self._bus = bus
         self._roster = roster
         self._found = found
+        self._spoke_at = bus.last_request_at  # the last request that is known of here
         self._finder = Finder(name, self._probe, emit)
 
     async def scan(self, mode: ScanMode) -> Outcome:
@@ -43,6 +46,8 @@ class Interludes:
         if survey is None:
             return outcome
         remarks = self._roster.adopt(survey)
+        if survey.is_complete and survey.findings:
+            self._roster.note_scan(mode)
         self._found()
         return replace(outcome, remarks=(*outcome.remarks, *remarks))
 
@@ -81,11 +86,28 @@ class Interludes:
         return Outcome(written=document(replace(written, remarks=(*written.remarks, *remarks))))
 
     async def _probe(self, conversation: Conversation[T]) -> T:
-        """One probe of a scan, which may reset the link with any meter, or select another."""
+        """One probe of a scan, which may reset the link with any meter, or select another.
+
+        Whoever has spoken before it may go on first: a client of the bus must not wait for a probe with each request.
+        """
+        results: list[T] = []
         try:
-            return await self._bus.run(conversation)
+            for turn in range(MOST_TURNS + 1):
+                await self._bus.run(self._after_others(conversation, results, is_last=turn == MOST_TURNS))
+                if results:
+                    break
+                await asyncio.sleep(COURTESY_SECONDS)
+            return results[0]
         finally:
+            self._spoke_at = self._bus.last_request_at
             self._roster.forget_links()
+
+    def _after_others(self, conversation: Conversation[T], results: list[T], *, is_last: bool) -> Conversation[None]:
+        """The conversation, unless somebody else has spoken just before it got the wire."""
+        if self._bus.last_request_at == self._spoke_at or is_last:
+            results.append((yield from conversation))
+        else:
+            self._spoke_at = self._bus.last_request_at
 
 
 def _move(meter: Meter, settings: MeterSettings, who: SecondaryAddress | None) -> None:

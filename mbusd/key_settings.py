@@ -9,7 +9,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from mbusd.mbus.media import MEDIA
 from mbusd.shaping import Shape
 
-OWN_WORDS = frozenset({"time", "status", "alarm", "availability", "get", "telegram", "last_read", "read_now"})
+OWN_WORDS = frozenset(
+    {"time", "status", "alarm", "availability", "get", "interval", "telegram", "last_read", "read_now"}
+)
 _MOST_DECIMALS = 12
 
 

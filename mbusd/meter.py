@@ -1,19 +1,27 @@
 """What is known of one meter of a bus: how it is asked, when it is due, who it is, how it has answered."""
 
 import logging
+import math
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 
+from mbusd.activity import Activity
+from mbusd.budget import Budget
+from mbusd.condition import condition_of
+from mbusd.cron import CronLine
 from mbusd.kindness import advice_on
 from mbusd.mbus.address import PrimaryAddress, SecondaryAddress, manufacturer_letters
 from mbusd.mbus.master import LinkState, address_of
 from mbusd.mbus.quirks import Manner, Quirk, Recipe, Wake, for_meter, recipe_for
 from mbusd.mbus.steps import step_of
 from mbusd.mbus.telegram import Telegram
-from mbusd.model import Alarm, Identity, MeterInfo
+from mbusd.model import Alarm, Identity, MeterInfo, Reading
+from mbusd.pace_settings import too_often
+from mbusd.scalars import interval_of
 from mbusd.schedule import Schedule
 from mbusd.settings import BusSettings, MeterSettings, zone_of
 from mbusd.shaping import Shape
+from mbusd.timetable import Timetable
 
 log = logging.getLogger(__name__)
 
@@ -23,13 +31,15 @@ class Meter:
     """One meter, as long as the daemon lives."""
 
     settings: MeterSettings
-    schedule: Schedule
+    schedule: Schedule | Timetable
     zone: tzinfo
     bus: str
     baudrate: int  # that it is asked at
     recipe: Recipe
     shape: Shape = field(default_factory=Shape)
     alarms: Schedule | None = None  # None: it is not asked for any
+    activity: Activity | None = None
+    budget: Budget | None = None
     link: LinkState = field(default_factory=LinkState)
     identity: Identity | None = None
     last_read: datetime | None = None
@@ -41,16 +51,19 @@ class Meter:
     def of(cls, meter: MeterSettings, bus: BusSettings, now: float, phase: float) -> "Meter":
         """A meter nothing is known of yet; `now` in seconds of the monotonic clock, `phase` 0..1 of its interval."""
         interval = bus.interval if meter.interval is None else meter.interval
-        seconds = None if isinstance(interval, str) else interval
+        zone = zone_of(meter)
+        active, most, patience = meter.active, meter.max_reads_per_day, meter.offline_after
         return cls(
             meter,
-            schedule=Schedule(seconds, now, phase, meter.offline_after),
-            zone=zone_of(meter),
+            schedule=_schedule(interval, zone, now, phase, patience),
+            zone=zone,
             bus=bus.name,
             baudrate=meter.baudrate or bus.baudrate,
             recipe=recipe_for(_chosen(meter), _quirks_of(meter)),
             shape=meter.shape,
-            alarms=None if meter.alarms is None else Schedule(meter.alarms, now, phase, meter.offline_after),
+            alarms=None if meter.alarms is None else Schedule(meter.alarms, now, phase, patience),
+            activity=None if active is None else Activity(condition_of(active.when), active.interval, patience),
+            budget=None if most is None else Budget(most, zone),
         )
 
     @property
@@ -67,6 +80,80 @@ class Meter:
     def label(self) -> str:
         """What the log calls it."""
         return self.name or f"{self.bus}/{self.settings.address}"
+
+    @property
+    def place(self) -> str:
+        """Bus and address, as they are configured."""
+        return f"{self.bus}/{self.settings.address}"
+
+    @property
+    def due(self) -> float:
+        """When its values are, in seconds of the monotonic clock. At work it is quick, and still keeps a cron line."""
+        if self.activity is None or self.activity.schedule is None:
+            return self.schedule.due
+        usual = self.schedule.due if isinstance(self.schedule, Timetable) else math.inf
+        return min(usual, self.activity.due)
+
+    def look(self, now: float, wall: float) -> None:
+        """What the monotonic clock and the one on the wall show: a budget that is used up puts all off to tomorrow."""
+        if isinstance(self.schedule, Timetable):
+            self.schedule.look(now, wall)
+        if self.budget is not None and self.budget.is_spent(wall):
+            full = now + self.budget.full_at(wall) - wall
+            for one in self._schedules():
+                one.skip(full)
+
+    def refusal(self, wall: float) -> str | None:
+        """Why its budget does not let it be asked now; None if it may be."""
+        return None if self.budget is None else self.budget.refusal(wall)
+
+    def spend(self, wall: float) -> None:
+        """It is being asked, for whatever."""
+        if self.budget is not None:
+            self.budget.spend(wall)
+
+    def was_read(self, taken: Reading, now: float) -> None:
+        """A read-out has brought this, as it is published."""
+        self.schedule.succeeded(now)
+        if self.activity is None:
+            return
+        if self.activity.schedule is not None and isinstance(self.schedule, Schedule):
+            self.schedule.skip(now + self.activity.interval)  # should it idle from now on: it was read just now
+        values = {item.key: item.value for item in taken.measurements}
+        strange = self.activity.take(values, now)
+        if strange:
+            log.warning(
+                "%s: active: no number is called %s in its readings, so it does not count as active; there are %s",
+                self.label,
+                " or ".join(strange),
+                ", ".join(values),
+            )
+
+    def has_failed(self, now: float) -> None:
+        """A read-out has failed."""
+        for one in self._schedules(of_alarms=False):
+            one.failed(now)
+
+    def has_refused(self, now: float) -> None:
+        """The meter itself says that it was read too often."""
+        for one in self._schedules(of_alarms=False):
+            one.refused(now)
+
+    def change_interval(self, value: object, now: float) -> None:
+        """Another interval, written as in the configuration, until the daemon ends. Raises ValueError."""
+        interval = interval_of(value)
+        why = too_often(interval, self.settings.alarms, self.settings.max_reads_per_day)
+        if why is not None:
+            raise ValueError(why)
+        old = self.schedule
+        start = now if isinstance(interval, str) else max(now, old.asked_at + interval)
+        self.schedule = _schedule(interval, self.zone, start, 0.0, self.settings.offline_after)
+        self.schedule.failures, self.schedule.asked_at = old.failures, old.asked_at
+
+    def _schedules(self, *, of_alarms: bool = True) -> "list[Schedule | Timetable]":
+        quick = None if self.activity is None else self.activity.schedule
+        alarms = self.alarms if of_alarms else None
+        return [self.schedule, *(one for one in (quick, alarms) if one is not None)]
 
     @property
     def secondary(self) -> SecondaryAddress | None:
@@ -106,18 +193,19 @@ class Meter:
         quirks = for_meter(identity.manufacturer, identity.version, identity.medium)
         self.recipe = recipe_for(_chosen(self.settings), quirks)
         alarms = None if self.alarms is None else self.alarms.interval
-        advice = advice_on(quirks, identity.medium, self.settings.power, self.schedule.interval, alarms)
+        quick = None if self.activity is None else self.activity.interval
+        interval = min((one for one in (quick, self.schedule.interval) if one is not None), default=None)
+        advice = advice_on(quirks, identity.medium, self.settings.power, interval, alarms)
         if advice is not None:
             log.info("%s: %s", self.label, advice)
 
     def info(self, *, bus_is_open: bool) -> MeterInfo:
         """What the sinks may know of it."""
-        interval = self.schedule.interval
         return MeterInfo(
             name=self.name or "",
             bus=self.bus,
             address=str(self.settings.address),
-            interval="manual" if interval is None else f"{interval:g}s",
+            interval=_text(self.schedule),
             identity=self.identity,
             last_read=self.last_read,
             failures=self.schedule.failures,
@@ -125,6 +213,21 @@ class Meter:
             keys=self.keys,
             has_alarms=self.alarms is not None,
         )
+
+
+def _schedule(interval: float | str, zone: tzinfo, start: float, phase: float, patience: int) -> Schedule | Timetable:
+    """Of an interval as the configuration has it: seconds, "manual" or a cron line."""
+    if interval == "manual":
+        return Schedule(None, start, phase, patience)
+    if isinstance(interval, str):
+        return Timetable(CronLine(interval, zone), patience)
+    return Schedule(interval, start, phase, patience)
+
+
+def _text(schedule: Schedule | Timetable) -> str:
+    if isinstance(schedule, Timetable):
+        return schedule.line.text
+    return "manual" if schedule.interval is None else f"{schedule.interval:g}s"
 
 
 def _chosen(meter: MeterSettings) -> Recipe:

@@ -132,6 +132,13 @@ class MeterChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class MeterGone:
+    """A meter is read no more: it left the configuration, or was forgotten."""
+
+    info: MeterInfo
+
+
+@dataclass(frozen=True, slots=True)
 class BusChanged:
     bus: str
     up: bool
@@ -178,21 +185,24 @@ class ScanChanged:
     why: str = ""
 
 
-Event = ReadingTaken | AlarmTaken | MeterChanged | BusChanged | BusTroubled | StatisticsTaken | ScanChanged
+Event = ReadingTaken | AlarmTaken | MeterChanged | MeterGone | BusChanged | BusTroubled | StatisticsTaken | ScanChanged
 Emit = Callable[[Event], None]
 """Whom the bus side tells what happens."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadNow:
-    """Read one meter before anything that is scheduled."""
+    """Read one meter before anything that is scheduled; `is_forced`: also beyond its budget."""
 
     meter: str
+    is_forced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ReadAll:
-    """Read all meters once, before anything that is scheduled."""
+    """Read all meters once, before anything that is scheduled; `bus` None: of all buses."""
+
+    bus: str | None = None
 
 
 ScanMode = Literal["primary", "secondary", "both"]
@@ -209,9 +219,9 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class FoundMeter:
-    """A meter that a scan has found, and the address to read it by."""
+    """A meter that a scan has found, and the address to read it by; None: it has none that is its own alone."""
 
-    address: str
+    address: str | None
     primary: int | None
     identity: Identity | None
     remark: str = ""
@@ -229,7 +239,45 @@ class ChangeMeter:
     value: str | None = None
 
 
-Command = ReadNow | ReadAll | Scan | ChangeMeter
+@dataclass(frozen=True, slots=True)
+class SetInterval:
+    """Read a meter, or those of a bus that have no interval of their own, as often until a restart or a reload."""
+
+    interval: str  # as in the configuration
+    meter: str | None = None
+    bus: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Read a meter no more that a scan has found."""
+
+    meter: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decode:
+    """Decode one telegram; no bus is needed."""
+
+    hex: str
+
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class SetLogLevel:
+    """Tell more, or less, until a restart or a reload."""
+
+    level: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """Read the configuration again and do what has changed in it."""
+
+
+Command = ReadNow | ReadAll | Scan | ChangeMeter | SetInterval | Forget | Decode | SetLogLevel | Reload
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,3 +290,5 @@ class Outcome:
     found: tuple[FoundMeter, ...] | None = None  # of a scan
     remarks: tuple[str, ...] = ()
     written: JsonValue = None  # what a write did, and what of it was verified
+    data: JsonValue = None  # the answer itself, where it is a document
+    took: float | None = None  # seconds

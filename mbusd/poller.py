@@ -4,12 +4,31 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
+from datetime import date
 
 from mbusd.bus import Bus
+from mbusd.exact_json import JsonValue
 from mbusd.health import Health, of_port
 from mbusd.interludes import Interludes
-from mbusd.model import BusChanged, BusStatistics, ChangeMeter, Emit, Outcome, ScanMode, StatisticsTaken
+from mbusd.memory import Memory
+from mbusd.meter import Meter
+from mbusd.model import (
+    AlarmTaken,
+    BusChanged,
+    BusStatistics,
+    ChangeMeter,
+    Emit,
+    Event,
+    MeterGone,
+    MeterInfo,
+    Outcome,
+    ReadingTaken,
+    ScanMode,
+    StatisticsTaken,
+)
 from mbusd.profiles import Shelf
 from mbusd.roster import Roster
 from mbusd.rounds import Rounds
@@ -24,27 +43,68 @@ _NONE = Shelf()
 
 
 class Poller:
-    """One bus and its meters; tells `emit` what comes of them."""
+    """One bus and its meters; tells `emit` what comes of them.
+
+    `before`: meters of this bus until its settings changed. `memory`: what was found in earlier lives.
+    """
 
     def __init__(
-        self, settings: BusSettings, bus: Bus, emit: Emit, phases: random.Random | None = None, shelf: Shelf = _NONE
+        self,
+        settings: BusSettings,
+        bus: Bus,
+        emit: Emit,
+        phases: random.Random | None = None,
+        shelf: Shelf = _NONE,
+        memory: Memory | None = None,
+        before: Sequence[Meter] = (),
     ) -> None:
         self.name = settings.name
-        self._settings = settings
+        self.settings = settings
         self._bus = bus
-        self._emit = emit
-        self._roster = Roster(settings, emit, phases or random.Random())  # noqa: S311 - no secret, only not in step
-        self._health = Health(self.name, bus, self._roster.meters, emit)
-        self._rounds = Rounds(bus, self._roster, self._health, emit, shelf)
-        self._interludes = Interludes(self.name, bus, self._roster, emit, self._rounds.wake)
+        self._emit_on = emit
+        self._is_over = False
+        self._memory = Memory() if memory is None else memory
+        self._phases = phases or random.Random()  # noqa: S311 - no secret, only not in step
+        self._roster = Roster(settings, self._emit, self._phases, self._memory, before)
+        self._health = Health(self.name, bus, self._roster.meters, self._emit)
+        self._rounds = Rounds(bus, self._roster, self._health, self._emit, shelf)
+        self._interludes = Interludes(self.name, bus, self._roster, self._emit, self._rounds.wake)
         self._shared = self._served()
+        self._hurried: set[Meter] = set()  # or slowed down, by request
+        self._rounds.take_over(_spent_in(self._memory.note(self._budgets)))
 
     @classmethod
-    def of(cls, settings: BusSettings, emit: Emit, shelf: Shelf = _NONE) -> "Poller":
+    def of(
+        cls,
+        settings: BusSettings,
+        emit: Emit,
+        shelf: Shelf = _NONE,
+        memory: Memory | None = None,
+        before: Sequence[Meter] = (),
+    ) -> "Poller":
         """A poller with a bus of its own; `shelf` has what is known of makers' meters."""
         port = Port(settings.port, settings.baudrate, settings.dtr, settings.rts)
         bus = Bus(port, settings.timeout, echo=settings.echo)
-        return cls(settings, bus, emit, shelf=shelf)
+        return cls(settings, bus, emit, shelf=shelf, memory=memory, before=before)
+
+    @property
+    def meters(self) -> Sequence[Meter]:
+        """The meters as they are now, each read as often as the file says: for the poller that comes after this one."""
+        self.restore_intervals()
+        return tuple(self._roster.meters)
+
+    @property
+    def names(self) -> list[str]:
+        """What the meters are called, as far as they have been named."""
+        return [meter.name for meter in self._roster.meters if meter.name is not None]
+
+    def tell_all(self) -> None:
+        """Tell what there is to say of each meter."""
+        self._roster.tell_all()
+
+    def infos(self) -> list[MeterInfo]:
+        """What there is to say of each meter now."""
+        return [meter.info(bus_is_open=self._roster.bus_is_open) for meter in self._roster.meters]
 
     @property
     def alive_at(self) -> float:
@@ -56,20 +116,33 @@ class Poller:
         return self._roster.named(name) is not None
 
     async def run(self) -> None:
-        """Keep the bus open and read its meters, for ever."""
+        """Keep the bus open and read its meters, for ever; nothing is told any more after that."""
+        try:
+            await self._live()
+        finally:
+            self._is_over = True
+            self._note_budgets()
+
+    async def _live(self) -> None:
         self._roster.tell_all()
+        wanted = self.settings.scan_at_start
+        if wanted is not None and self._memory.has_scanned(self.name, wanted):
+            log.info("bus %s: found by scans before: %d meters; `scan` looks for new ones", self.name, self._found)
+            wanted = None
         async with asyncio.TaskGroup() as group:
             group.create_task(self._bus.keep_open(self._bus_changed, self._bus_reopened), name=f"{self.name}: port")
             group.create_task(self._rounds.go(), name=f"{self.name}: poll")
             group.create_task(self._report(), name=f"{self.name}: statistics")
-            group.create_task(self._interludes.discover(self._settings.scan_at_start), name=f"{self.name}: discover")
+            group.create_task(self._interludes.discover(wanted), name=f"{self.name}: discover")
             if self._shared is not None:
                 group.create_task(self._shared.serve(), name=f"{self.name}: shared")
 
-    async def read(self, name: str) -> Outcome:
-        """Read one meter before anything that is scheduled."""
+    async def read(self, name: str, *, is_forced: bool = False) -> Outcome:
+        """Read one meter before anything that is scheduled; `is_forced`: also beyond its budget."""
         meter = self._roster.named(name)
-        return await self._rounds.read(meter) if meter else Outcome(error=f"there is no meter {name} on {self.name}")
+        if meter is None:
+            return Outcome(error=f"there is no meter {name} on {self.name}")
+        return await self._rounds.read(meter, is_forced=is_forced)
 
     async def read_all(self) -> Outcome:
         """Read every meter once, before anything that is scheduled."""
@@ -89,6 +162,42 @@ class Poller:
         """Write to a meter."""
         return await self._interludes.change(command)
 
+    def set_interval(self, interval: str, name: str | None = None) -> Outcome:
+        """Read one meter as often, or all that have no interval of their own."""
+        own = [meter for meter in self._roster.meters if meter.settings.interval is None]
+        meters = own if name is None else [meter for meter in self._roster.meters if meter.name == name]
+        try:
+            for meter in meters:
+                self._pace(meter, interval)
+                self._hurried.add(meter)
+        except ValueError as error:
+            return Outcome(error=f"{meter.label}: {error}")
+        told = [meter.label for meter in meters]
+        return Outcome(data={"meters": told, "interval": interval, "until": "restart or reload; the file is yours"})
+
+    def restore_intervals(self) -> None:
+        """Read every meter as often as the file says."""
+        for meter in self._hurried:
+            own = meter.settings.interval
+            self._pace(meter, self.settings.interval if own is None else own)
+        self._hurried.clear()
+
+    def _pace(self, meter: Meter, interval: object) -> None:
+        meter.change_interval(interval, time.monotonic())
+        self._roster.tell(meter)
+        self._rounds.wake()
+
+    def forget(self, name: str) -> Outcome:
+        """Read a meter no more that a scan has found."""
+        meter = self._roster.named(name)
+        if meter is None:
+            return Outcome(error=f"there is no meter {name} on {self.name}")
+        why = self._roster.forget(meter)
+        if why is not None:
+            return Outcome(error=why)
+        self._emit(MeterGone(meter.info(bus_is_open=self._roster.bus_is_open)))
+        return Outcome(data={"meter": name, "forgotten": "until a scan finds it again"})
+
     def statistics(self) -> BusStatistics:
         """Counts since the start; utilisation since the last call."""
         now = time.monotonic()
@@ -100,18 +209,38 @@ class Poller:
     async def _report(self) -> None:
         while True:
             self._emit(StatisticsTaken(self.name, self.statistics()))
+            self._note_budgets()
             await asyncio.sleep(STATISTICS_SECONDS)
 
     def _served(self) -> SharedBus | None:
         """The bus for other programs, where it is to be served on."""
-        if self._settings.serve is None:
+        if self.settings.serve is None:
             return None
         return SharedBus(
             self._bus.reserve,
-            host_and_port(self._settings.serve),
-            allow_writes=self._settings.serve_writes,
+            host_and_port(self.settings.serve),
+            allow_writes=self.settings.serve_writes,
             used=lambda _: self._roster.forget_links(),
         )
+
+    def _emit(self, event: Event) -> None:
+        """Tell it, but nothing of a bus that is given up, nor of a meter that was forgotten while it was asked."""
+        match event:
+            case ReadingTaken(said) | AlarmTaken(said) if not self.knows(said.meter):
+                return
+        if not self._is_over:
+            self._emit_on(event)
+
+    @property
+    def _budgets(self) -> str:
+        return f"budgets of {self.name}"
+
+    def _note_budgets(self) -> None:
+        self._memory.set_note(self._budgets, self._rounds.spent_today())
+
+    @property
+    def _found(self) -> int:
+        return len(self._memory.meters(self.name))
 
     def _bus_changed(self, up: bool, why: str) -> None:  # noqa: FBT001 - the shape of the bus's callback
         self._roster.bus_is_open = up
@@ -129,3 +258,14 @@ class Poller:
         self._health.reopened()
         self._roster.forget_links()
         self._rounds.wake()
+
+
+def _spent_in(note: JsonValue) -> dict[str, tuple[date, int]]:
+    """What meters have spent of their budgets in an earlier life, as it was noted; nothing, if it was not."""
+    spent = {}
+    for place, entry in note.items() if isinstance(note, dict) else ():
+        match entry:
+            case [str(day), int(count)]:
+                with suppress(ValueError):
+                    spent[place] = (date.fromisoformat(day), count)
+    return spent

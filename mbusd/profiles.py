@@ -30,6 +30,12 @@ class Shelf:
         self._profiles = tuple(profiles)
         self._taken: dict[str, Profile | None] = {}
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Shelf) and self._profiles == other._profiles
+
+    def __hash__(self) -> int:
+        return hash(self._profiles)
+
     def of(self, address: SecondaryAddress | None) -> Profile | None:
         """What is known of the meter with this address; None where nothing is, or it has not said who it is."""
         if address is None:

@@ -3,11 +3,15 @@
 import logging
 import random
 import time
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from datetime import UTC, datetime
 
-from mbusd.mbus.address import PrimaryAddress, SecondaryAddress
+from mbusd.mbus.address import Address, PrimaryAddress, SecondaryAddress, parse_address
+from mbusd.memory import Memory, Remembered
 from mbusd.meter import Meter
-from mbusd.model import Change, Emit, MeterChanged
+from mbusd.model import Change, Emit, Identity, MeterChanged, ScanMode
 from mbusd.scanner import Finding, Survey
 from mbusd.settings import BusSettings, MeterSettings
 
@@ -15,17 +19,39 @@ log = logging.getLogger(__name__)
 
 
 class Roster:
-    """All meters of one bus, `meters`; tells `emit` what becomes of each."""
+    """All meters of one bus, `meters`; tells `emit` what becomes of each.
 
-    def __init__(self, settings: BusSettings, emit: Emit, phases: random.Random) -> None:
+    What a scan has found is kept in `memory`, and taken from there where the bus is to discover meters. `before`:
+    meters of this bus until its settings changed; those that did not change go on as they are.
+    """
+
+    def __init__(
+        self,
+        settings: BusSettings,
+        emit: Emit,
+        phases: random.Random,
+        memory: Memory | None = None,
+        before: Sequence[Meter] = (),
+    ) -> None:
         self.meters: list[Meter] = []
         self.bus_is_open = False
         self._settings = settings
         self._emit = emit
         self._phases = phases
         self._doubtful: dict[SecondaryAddress, tuple[Finding, AbstractSet[SecondaryAddress]]] = {}
+        self._memory = Memory() if memory is None else memory
+        self._before = before
+        self._kept = {one.address: one for one in self._memory.meters(settings.name)}
+        self._found: set[Meter] = set()
         for meter in settings.meters:
             self._add(meter)
+        if self._discovers:
+            self._recall()
+        self._before = ()
+
+    @property
+    def _discovers(self) -> bool:
+        return self._settings.scan_at_start is not None
 
     def named(self, name: str) -> Meter | None:
         """The meter that has this name."""
@@ -38,35 +64,89 @@ class Roster:
     def adopt(self, survey: Survey) -> list[str]:
         """Read from now on what a scan has found and is none of ours; gives remarks on what cannot be decided yet."""
         there = frozenset(one.address for one in survey.findings if one.address is not None)
-        remarks = []
+        remarks, before = [], len(self.meters)
         for finding in survey.findings:
             if finding.safest not in survey.crowded:
                 remarks += self._consider(finding, there)
+        if not self._discovers and len(self.meters) > before:
+            remarks.append("discover is off: meters that stand in no file are read until mbusd stops; write them there")
         for remark in remarks:
             log.info("bus %s: %s", self._settings.name, remark)
+        self._remember()
         return remarks
+
+    def note_scan(self, mode: ScanMode) -> None:
+        """The bus was looked through to the end: that need not be done again at the next start."""
+        if self._discovers:
+            self._memory.note_scan(self._settings.name, mode)
 
     def settle(self) -> None:
         """Somebody was asked who he is: perhaps it can be decided now who was found."""
         doubtful, self._doubtful = self._doubtful, {}
         for finding, there in doubtful.values():
             self._consider(finding, there)
+        if doubtful:
+            self._remember()
+
+    def forget(self, meter: Meter) -> str | None:
+        """Read a meter no more that a scan has found; gives why not, where that cannot be."""
+        if meter not in self._found:
+            return f"{meter.label} stands in the configuration: take it out there, then `reload`"
+        self.meters.remove(meter)
+        self._found.discard(meter)
+        self._remember()
+        return None
+
+    def _recall(self) -> None:
+        """Read what earlier scans have found."""
+        meant = {one.address: parse_address(one.address) for one in self._kept.values()}
+        there = frozenset(address for address in meant.values() if isinstance(address, SecondaryAddress))
+        for one in self._kept.values():
+            self._decide(_finding(meant[one.address], one), there)
+        self._remember()
+
+    def _remember(self) -> None:
+        if not self._discovers:
+            return
+        now = datetime.now(UTC).replace(microsecond=0)
+        places: dict[str, Identity | None] = {str(address): None for address in self._doubtful}
+        places |= {str(meter.settings.address): meter.identity for meter in self.meters if meter in self._found}
+        before, self._kept = self._kept, {}
+        for address, identity in places.items():
+            one = before.get(address, Remembered(address, now))
+            self._kept[address] = replace(one, identity=identity or one.identity)
+        self._memory.keep_meters(self._settings.name, tuple(self._kept.values()))
 
     def _consider(self, finding: Finding, there: AbstractSet[SecondaryAddress]) -> list[str]:
+        """Adopt one, and tell of it."""
+        remarks, meter = self._decide(finding, there)
+        if meter is not None:
+            self.tell(meter)
+        return remarks
+
+    def _decide(self, finding: Finding, there: AbstractSet[SecondaryAddress]) -> tuple[list[str], Meter | None]:
         """Adopt one; not a meter that is one of ours, nor one that may be the one whom nobody has asked yet."""
         address = finding.safest
         if address is None or any(_is_it(meter, finding, there) for meter in self.meters):
-            return []
+            return [], None
         unknown = [meter.label for meter in self.meters if meter.is_unknown] if finding.primary is None else []
         if unknown and isinstance(address, SecondaryAddress):
             self._doubtful[address] = (finding, there)
             who = " or ".join(unknown)
-            return [f"{address}: perhaps it is {who}, not read yet; if not, it is read by itself once that is known"]
-        self.tell(self._add(MeterSettings(address=address if isinstance(address, int) else address.digits)))
-        return []
+            why = f"{address}: perhaps it is {who}, not read yet; if not, it is read by itself once that is known"
+            return [why], None
+        meter = self._add(MeterSettings(address=address if isinstance(address, int) else address.digits))
+        self._found.add(meter)
+        known = self._kept.get(str(address))
+        if known is not None and known.identity is not None:
+            meter.recognise(known.identity)
+        return [], meter
 
     def _add(self, settings: MeterSettings) -> Meter:
         meter = Meter.of(settings, self._settings, time.monotonic(), self._phases.random())
+        here = next((one for one in self._before if one.settings.address == settings.address), None)
+        if here is not None:
+            meter = _successor(here, meter)
         self.meters.append(meter)
         return meter
 
@@ -76,13 +156,37 @@ class Roster:
             meter.link = meter.link.forgotten()
 
     def tell(self, meter: Meter, change: Change = "", why: str = "") -> None:
-        """Tell what there is to say of a meter now."""
+        """Tell what there is to say of a meter now; nothing of one that was forgotten while it was read."""
+        if meter not in self.meters:
+            return
+        if meter in self._found:
+            self._remember()
         self._emit(MeterChanged(meter.info(bus_is_open=self.bus_is_open), change, why))
 
     def tell_all(self) -> None:
         """The same of every meter."""
         for meter in self.meters:
             self.tell(meter)
+
+
+def _finding(address: Address, one: Remembered) -> Finding:
+    """What an earlier scan has found. Where it has a secondary address, its primary one may be another's by now."""
+    if isinstance(address, PrimaryAddress):
+        named = one.identity is not None and one.identity.identification
+        return Finding(SecondaryAddress(one.identity.address) if one.identity and named else None, address.number, None)
+    return Finding(address, None, None, is_selectable=True)
+
+
+def _successor(old: Meter, new: Meter) -> Meter:
+    """The old one, if nothing has changed; else the new one, who is known already."""
+    intervals = {one.info(bus_is_open=False).interval for one in (old, new)}
+    if (old.settings, old.bus, old.baudrate) == (new.settings, new.bus, new.baudrate) and len(intervals) == 1:
+        return old
+    if old.identity is not None:
+        new.recognise(old.identity)
+    if old.budget is not None and new.budget is not None:
+        new.budget.take_over(*old.budget.spent)
+    return new
 
 
 def _is_it(meter: Meter, finding: Finding, there: AbstractSet[SecondaryAddress]) -> bool:

@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
+from datetime import date
 
 from mbusd.agenda import Agenda
 from mbusd.attendance import Attendance
@@ -33,11 +35,21 @@ class Rounds:
         """Read-outs that brought a reading, and those that failed."""
         return self._attendance.read_outs, self._attendance.failures
 
-    async def read(self, meter: Meter) -> Outcome:
-        """Read one meter before anything that is scheduled."""
-        future = self._agenda.ask(meter, time.monotonic())
+    async def read(self, meter: Meter, *, is_forced: bool = False) -> Outcome:
+        """Read one meter before anything that is scheduled; `is_forced`: also beyond its budget."""
+        future = self._agenda.ask(meter, time.monotonic(), is_forced=is_forced)
         self._wake.set()
         return await future
+
+    def spent_today(self) -> dict[str, tuple[date, int]]:
+        """What meters have spent of their budgets, by bus and address: for the next run of the daemon."""
+        return {one.place: one.budget.spent for one in self._roster.meters if one.budget and one.budget.spent[1]}
+
+    def take_over(self, spent: Mapping[str, tuple[date, int]]) -> None:
+        """The same from an earlier run."""
+        for one in self._roster.meters:
+            if one.budget is not None and one.place in spent:
+                one.budget.take_over(*spent[one.place])
 
     def wake(self) -> None:
         """Something has changed: perhaps there is something to do."""
@@ -53,12 +65,13 @@ class Rounds:
 
     async def _take_turn(self) -> None:
         self.alive_at = now = time.monotonic()
+        self._agenda.look(now, time.time())
         is_open = self._roster.bus_is_open and self._bus.is_open  # not while it is reopened and all think it is open
         errand = self._agenda.next(now, self._bus.baudrate, is_open=is_open)
         if errand is None:
             await self._rest(min(self._agenda.pause(now), HEARTBEAT_SECONDS) if is_open else HEARTBEAT_SECONDS)
         elif errand.task == "values":
-            await self._attendance.read(errand.meter)
+            await self._attendance.read(errand.meter, is_forced=errand.is_forced)
         else:
             await self._vigil.ask(errand.meter)
 

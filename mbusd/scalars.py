@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
 
+from mbusd.cron import checked
 from mbusd.mbus.address import Address, PrimaryAddress, SecondaryAddress, parse_address
 from mbusd.mbus.quirks import Step
 from mbusd.mbus.steps import step_of
@@ -29,13 +30,16 @@ def seconds(value: object) -> float:
     return float(match[1]) * _UNITS[match[2] or "s"]
 
 
-def _interval(value: object) -> float | Literal["manual"]:
+def interval_of(value: object) -> float | str:
+    """Seconds, "manual", or a cron line of five fields that fires. Raises ValueError."""
     if value == "manual":
         return "manual"
+    if isinstance(value, str) and ("*" in value or len(value.split()) > 2):  # "5 min" is a duration
+        return checked(value)
     try:
         number = seconds(value)
     except ValueError as error:
-        raise ValueError(f"{error}; or 'manual'") from error
+        raise ValueError(f"{error}; or 'manual'; or a cron line, '0 0 * * *'") from error
     return _in_range(number, value)
 
 
@@ -164,10 +168,11 @@ _DURATION_SCHEMA = {"anyOf": [{"type": "string", "pattern": r"^\d+(\.\d+)? *(s|m
 Period = Annotated[float, BeforeValidator(_period), WithJsonSchema(_DURATION_SCHEMA)]
 Window = Annotated[float, BeforeValidator(window), WithJsonSchema(_DURATION_SCHEMA)]
 Silence = Annotated[float, BeforeValidator(_silence), WithJsonSchema(_DURATION_SCHEMA)]
+_CRON_SCHEMA = {"type": "string", "pattern": r"^\s*\S+(\s+\S+){4}\s*$"}
 Interval = Annotated[
-    float | Literal["manual"],
-    BeforeValidator(_interval),
-    WithJsonSchema({"anyOf": [*_DURATION_SCHEMA["anyOf"], {"const": "manual"}]}),
+    float | str,
+    BeforeValidator(interval_of),
+    WithJsonSchema({"anyOf": [*_DURATION_SCHEMA["anyOf"], {"const": "manual"}, _CRON_SCHEMA]}),
 ]
 MeterAddress = Annotated[
     Address,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar, assert_never
 
 from mbusd.mbus.address import HIGHEST_PRIMARY, SecondaryAddress
+from mbusd.mbus.frames import ACK, LONG, Noise
 from mbusd.mbus.link import ATTEMPTS, Conversation, Silence
 from mbusd.mbus.observation import Observation
 from mbusd.mbus.probe import (
@@ -32,7 +33,8 @@ __all__ = ["Finding", "Plan", "Progress", "Run", "Scanner", "Survey"]
 T = TypeVar("T")
 
 _ADDRESSES = HIGHEST_PRIMARY + 1
-_MOST_UNREADABLE = 40  # primary addresses in a row
+_MOST_UNREADABLE = 12  # primary addresses in a row
+_MOST_MISHEARD = 3  # answers that no meters can have sent, before the first good one
 _SHORTEST_SEARCH = 11  # probes: all wildcards, and one digit
 
 
@@ -75,6 +77,8 @@ class Scanner:
         self._run = run
         self._plan = plan
         self._tell = tell
+        self._has_good = False  # a frame has come
+        self._misheard = 0  # answers that no meters, however many, can have sent
         self._loses_answers = False  # a meter that was answering did not, and did when it was asked again
 
     async def scan(self) -> Survey:
@@ -92,6 +96,9 @@ class Scanner:
         silent = await self._look_at(range(_ADDRESSES))
         if self._loses_answers and self._plan.tries < ATTEMPTS:
             await self._look_at(silent, ATTEMPTS - self._plan.tries)
+        if self.survey.misread:
+            numbers = ", ".join(map(str, self.survey.misread))
+            self.survey.problems.append(f"primary address {numbers}: somebody answers, but what arrives is wrong")
 
     async def _look_at(self, numbers: Sequence[int], tries: int | None = None) -> list[int]:
         """Probe primary addresses; gives those that were silent."""
@@ -113,7 +120,8 @@ class Scanner:
     def _give_up_primary_addresses(self, number: int, unreadable: int) -> None:
         """Whatever is asked is answered, by no meter: so it would go on to the last address."""
         first = number - unreadable + 1
-        self.survey.crowded[:] = [one for one in self.survey.crowded if one < first]
+        for numbers in (self.survey.crowded, self.survey.misread):
+            numbers[:] = [one for one in numbers if one < first]
         why = "something unreadable answers each: noise, a wrong rate, or no M-Bus behind this port"
         self.survey.problems.append(f"addresses {first} to {number}: {why}; the others were not asked")
 
@@ -127,8 +135,11 @@ class Scanner:
                 survey.alone.add(number)
             case Mute(why, telegram):
                 finding = Finding(None, number, telegram, remark=why)
-            case Crowd():
-                survey.note_crowd(number)
+            case Crowd(heard):
+                if heard and all(map(_is_no_collision, heard)):
+                    survey.misread.append(number)
+                else:
+                    survey.note_crowd(number)
                 return None
             case Disturbance():
                 survey.problems.append(f"address {number}: unreadable bytes, but only once: noise")
@@ -161,7 +172,13 @@ class Scanner:
                 self._report(str(step.selection), search.left, finding)
             self._report(str(step.selection), search.left, new[-1] if new else None)
             step = following
+            if self._misheard >= _MOST_MISHEARD and not self._has_good:
+                self.survey.problems.append("no answer arrives as a meter sends it: the search was ended")
+                break
         await self._ask(release())
+        for identification in search.doubtful_identifications:
+            why = "more meters than these may have this identification: mbusd scan --exhaustive looks for them"
+            self.survey.problems.append(f"{identification}: {why}")
         for one in search.unresolved:
             self.survey.problems.append(f"{one.selection}: {one.why}")
             self.survey.note_twins(one.selection.mask)
@@ -192,8 +209,15 @@ class Scanner:
                 else:
                     self._loses_answers = self._loses_answers or (silent and request.attempt > 1)
                     answered, silent = True, False
+                    self._has_good = self._has_good or not isinstance(reply, Noise)
+                    self._misheard += isinstance(reply, Noise) and _is_no_collision(reply.data)
                     self.survey.observations.append(Observation.of(request.frame, reply))
                 request = conversation.send(reply)
         except StopIteration as end:
             result: T = end.value
             return result
+
+
+def _is_no_collision(heard: bytes) -> bool:
+    """Whether this is the beginning of no answer, nor of several at once, which only clear bits (EN 13757-2 cl. 4)."""
+    return bool(heard and heard[0] & ~ACK and heard[0] & ~LONG)

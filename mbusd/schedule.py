@@ -48,6 +48,11 @@ class Schedule:
         self._stretch = min(2 * self._stretch, max(1.0, LONGEST_PAUSE / self.interval))
         self._next(now, self._stretch)
 
+    def skip(self, until: float) -> None:
+        """Nothing before then; next at the place in the grid after it."""
+        if self.due <= until:
+            self._next(until, 1.0)
+
     def lateness(self, now: float) -> float:
         """How many intervals this meter is behind its schedule."""
         return max(0.0, now - self.due) / self.interval if self.interval else 0.0

@@ -6,15 +6,17 @@ scalars.py.
 
 import errno
 import os
+import re
 from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from mbusd.key_settings import KeysSettings, Medium, Section
 from mbusd.model import ScanMode
+from mbusd.pace_settings import ActiveSettings, not_quicker, too_often
 from mbusd.scalars import (
     BAUDRATES,
     Baudrate,
@@ -43,6 +45,7 @@ from mbusd.shaping import Shape
 __all__ = (  # with the scalars that the command line takes from here
     "BAUDRATES",
     "RESERVED_NAMES",
+    "USUAL_FILE",
     "BusSettings",
     "HomeAssistantSettings",
     "MeterSettings",
@@ -55,6 +58,7 @@ __all__ = (  # with the scalars that the command line takes from here
     "zone_of",
 )
 
+USUAL_FILE = Path("/etc/mbusd/config.yaml")
 RESERVED_NAMES = ("bridge", "bus")  # topics of the daemon's own
 
 
@@ -124,11 +128,23 @@ class MqttSettings(Section):
         return None if self.password is None else self.password.get_secret_value()
 
 
+def _url(value: str) -> str:
+    if not _URL.fullmatch(value):
+        raise ValueError(f"'{value}' is no address of a page: http://… or https://…")
+    return value
+
+
+_URL = re.compile(r"https?://[^\s/?#]+\S*")
+Url = Annotated[str, AfterValidator(_url)]
+
+
 class HomeAssistantSettings(Section):
     enabled: bool = True
     discovery_prefix: Topic = "homeassistant"
     status_topic: Topic | None = None
     """Where Home Assistant says that it has started; default: <discovery_prefix>/status."""
+    configuration_url: Url | None = None
+    """A page of your own about the installation, http or https; Home Assistant links each device to it as "Visit"."""
 
 
 class EmoncmsSettings(Section):
@@ -157,8 +173,14 @@ class MeterSettings(Section):
     """Part of the topics, name of the device; default: the secondary address."""
     address: MeterAddress
     """Primary address 0..250, or a secondary address of 8 or 16 digits in quotes."""
+    area: str = ""
+    """Room that Home Assistant suggests for it when it sees it first."""
     interval: Interval | None = None
-    """Default: the bus's."""
+    """A duration, `manual`, or a cron line ("0 0 * * *", by the clock of `timezone`); default: the bus's."""
+    active: ActiveSettings | None = None
+    """{when: power > 0, interval: 10s}: quick while the meter works; default: always at its interval."""
+    max_reads_per_day: int | None = Field(default=None, ge=1)
+    """Budget of its battery, from midnight to midnight; nothing exceeds it but a request with force. Default: none."""
     alarms: Period | None = None
     """How often the meter is asked for alarms (REQ_UD1) besides its read-outs; default: never."""
     power: Literal["auto", "battery", "mains"] = "auto"
@@ -203,7 +225,8 @@ class MeterSettings(Section):
 
 
 class BusSettings(Section):
-    name: Name
+    name: Name = "mbus"
+    """Part of topics; where there are several buses each needs one."""
     port: PortName
     """/dev/serial/by-id/usb-… or tcp://HOST:PORT of a transparent converter, rfc2217://HOST:PORT of a serial server."""
     baudrate: Baudrate = 2400
@@ -223,7 +246,7 @@ class BusSettings(Section):
     discover: Discover | None = None
     """off, primary, secondary or both: find meters at start and read them. Default: both if no meter is listed."""
     interval: Interval = 3600.0
-    """Default for its meters. Battery meters pay for every read-out."""
+    """Default for its meters: a duration, `manual` or a cron line. Battery meters pay for every read-out."""
     meters: tuple[MeterSettings, ...] = ()
 
     @model_validator(mode="after")
@@ -232,6 +255,15 @@ class BusSettings(Section):
         if others and self.port.lower().startswith("tcp://"):
             rates = " and ".join(map(str, sorted(filter(None, others))))
             raise ValueError(f"a transparent tcp:// converter keeps its rate: no meter at {rates} Bd; use rfc2217://")
+        return self
+
+    @model_validator(mode="after")
+    def _reads_that_fit(self) -> "BusSettings":
+        for meter in self.meters:
+            interval = self.interval if meter.interval is None else meter.interval
+            why = too_often(interval, meter.alarms, meter.max_reads_per_day) or not_quicker(interval, meter.active)
+            if why is not None:
+                raise ValueError(f"meter {meter.name or meter.address}: {why}")
         return self
 
     @property
@@ -250,8 +282,10 @@ class Settings(Section):
     emoncms: EmoncmsSettings = EmoncmsSettings()
     profiles: Path | None = None
     """Folder with profiles of your own, *.yaml, for makers' records and bits; they go before those that are shipped."""
+    state_dir: Path | None = None
+    """Folder for what is remembered across restarts: found meters, budgets. Default: what systemd gives; else none."""
     buses: Annotated[tuple[BusSettings, ...], Field(json_schema_extra={"minItems": 1})]
-    """At least one: a name and a port."""
+    """At least one: a port; several need names, too."""
 
 
 def zone_of(meter: MeterSettings) -> tzinfo:

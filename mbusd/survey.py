@@ -5,6 +5,7 @@ reads by it gets a jumble, or another meter's values.
 """
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from mbusd.mbus.address import SecondaryAddress
@@ -26,6 +27,13 @@ class Finding:
     remark: str = ""
     fabrication: str | None = None  # 8 digits, where nothing else tells it from a meter with the same address
     is_alone: bool = True  # at its primary address, as far as is known
+    baudrate: int | None = None  # where that is not the bus's
+
+    def is_same(self, other: "Finding") -> bool:
+        """Whether this is the same meter, found at another rate."""
+        if self.address is None or other.address is None:
+            return self.primary == other.primary
+        return (self.address, self.fabrication) == (other.address, other.fabrication)
 
     @property
     def safest(self) -> SecondaryAddress | int | None:
@@ -44,6 +52,7 @@ class Survey:
 
     findings: list[Finding] = field(default_factory=list)
     crowded: list[int] = field(default_factory=list)  # primary addresses that several meters answer
+    misread: list[int] = field(default_factory=list)  # primary addresses that answer, but nothing a meter can send
     problems: list[str] = field(default_factory=list)
     observations: deque[Observation] = field(default_factory=lambda: deque(maxlen=MOST_OBSERVATIONS))
     alone: set[int] = field(default_factory=set)  # primary addresses at which one meter answered
@@ -107,6 +116,25 @@ class Survey:
         """Whether this is the same meter, or what several looked like together."""
         is_alike = one.address == twin.address and one.fabrication is None
         return is_alike and (one.primary == twin.primary or one.primary not in self.alone)
+
+
+def at_all_rates(scans: Sequence[tuple[int, Survey]]) -> tuple[int, Survey]:
+    """The scans at several rates as one, of which there is one at least, and the rate at which most meters were found.
+
+    A meter that answers at several rates is found at that one.
+    """
+    rate, most = max(scans, key=lambda scan: len(scan[1].findings))
+    whole = replace(most, findings=list(most.findings), crowded=list(most.crowded), problems=list(most.problems))
+    for other_rate, other in scans:
+        if other is most:
+            continue
+        whole.probes += other.probes
+        whole.is_complete = whole.is_complete and other.is_complete
+        whole.problems += [f"at {other_rate} Bd: {remark}" for remark in other.remarks()]
+        for one in other.findings:
+            if not any(one.is_same(mine) for mine in whole.findings):
+                whole.findings.append(replace(one, baudrate=other_rate))
+    return rate, whole
 
 
 def _name(finding: Finding) -> str:

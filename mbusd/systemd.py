@@ -1,8 +1,12 @@
-"""Tells systemd how the daemon is (sd_notify(3)): ready, alive, stopping. Without systemd nothing happens."""
+"""Tells systemd how the daemon is (sd_notify(3)): ready, alive, stopping; and hears of it where to keep state.
+
+Without systemd nothing happens.
+"""
 
 import contextlib
 import os
 import socket
+from pathlib import Path
 
 
 def notify(state: str) -> None:
@@ -22,3 +26,9 @@ def watchdog_seconds() -> float | None:
     if not microseconds.isdigit() or os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     return int(microseconds) / 1e6
+
+
+def state_directory() -> Path | None:
+    """Where the service may keep its state (`StateDirectory=`); None where nobody says."""
+    folder = os.environ.get("STATE_DIRECTORY", "").split(":", 1)[0]
+    return Path(folder) if folder else None

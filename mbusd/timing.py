@@ -166,7 +166,7 @@ class Timing:
         return replace(self.after_doubt(), is_late=True, is_held=is_held, prompt=0, lapses=lapses)
 
     def after_hello(self, spread: float) -> "Timing":
-        """All were asked at once, and the last byte came so much later: whoever answers with others does it till then."""
+        """All were asked at once, and the last byte came so much later: together they answer no later than that."""
         return replace(self, spread=max(self.spread, spread))
 
     def after_doubt(self) -> "Timing":

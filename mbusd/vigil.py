@@ -33,6 +33,9 @@ class Vigil:
         """Ask a meter for alarms, whatever comes of it. While the port is lost the meter stays due."""
         if meter.alarms is None or meter.name is None:
             return
+        if meter.refusal(time.time()) is not None:
+            await asyncio.sleep(0)
+            return
         try:
             answer = await self._bus.run(_when_it_is_our_turn(meter))
             stranger = None if answer.telegram is None else meter.stranger(answer.telegram)
@@ -63,6 +66,7 @@ class Vigil:
 
 def _when_it_is_our_turn(meter: Meter) -> Conversation[AlarmAnswer]:
     """The request, with the link as it is when the wire is ours: until then somebody else may speak to the meter."""
+    meter.spend(time.time())
     recipe, link = meter.recipe, meter.link
     meter.link = link.forgotten()
     return (yield from in_manner(ask_alarm(meter.settings.address, recipe, link), recipe.manner))

@@ -43,16 +43,18 @@ class Asked:
     def is_for_several(self) -> bool:
         """Whether it is a selection with wildcards."""
         selected = selection(self.request.frame)
-        return selected is not None and "F" in str(selected)
+        return selected is not None and not selected.is_exact
 
     @property
     def is_waited_out(self) -> bool:
-        """Whether all the time has passed in which anybody might answer, with all caution."""
-        return not self.request.is_answered or self.is_hello or self.early is not None
+        """Whether whoever answered has done so: all came, or nothing good did, and all time has passed."""
+        if self.answer is None and (self.noise or self.early):
+            return self.waited_until >= self.latest
+        return not self.request.is_answered or self.is_hello
 
     @property
     def deadline(self) -> float:
-        """Until when the next frame may begin; `others_until` when there is an answer."""
+        """Until when a frame may begin."""
         return self.waited_until if self.answer is None else min(self.waited_until, self.others_until)
 
     def begins_or_goes_on(self, reader: CheckedReader, came: float, before: float, timing: Timing) -> float:
@@ -91,11 +93,18 @@ class Asked:
 
     @property
     def reply(self) -> Reply:
-        """What it brought. A frame that came too early is noise: whoever asks again will know."""
+        """What it brought.
+
+        A frame that came too early is noise: whoever asks again will know. So are several, where one meter is looked
+        for: what they send next would be a jumble, with pauses that end no answer.
+        """
         if not self.request.is_answered:
             return Silence()
         early = None if self.early is None else Noise(encode(self.early))
-        return self.answer or self.noise or early or Silence()
+        answer = self.answer
+        if answer is not None and self.is_for_several and (self.noise or self.frames > 1):
+            return self.noise or Noise(encode(answer) * self.frames)
+        return answer or self.noise or early or Silence()
 
 
 class Way:

@@ -78,7 +78,7 @@ class Wire:
 
     def unsettle(self) -> None:
         """Whatever came last was no good end of its conversation."""
-        self._is_settled = False
+        self._is_settled = self._owes_nothing = False
 
     async def ask(self, request: Request) -> Reply:
         """One transmission of a request, and what it brought. Raises TransportError."""
@@ -206,11 +206,11 @@ class Wire:
 
     def _hears(self, asked: Asked, events: Iterable[Frame | Noise]) -> bool:
         """Whether one of these ends the exchange."""
-        return any(
-            asked.hears(event, self._heard_until, self.timing)
-            for event in events
-            if isinstance(event, Noise) or not self._is_echo(event, asked.request)
-        )
+        is_over = False
+        for event in events:
+            if isinstance(event, Noise) or not self._is_echo(event, asked.request):
+                is_over |= asked.hears(event, self._heard_until, self.timing)
+        return is_over
 
     def _is_echo(self, event: Reply, request: Request) -> bool:
         """A frame that equals the request comes from the converter: no meter speaks like a master."""
@@ -226,11 +226,13 @@ class Wire:
         self._owes_nothing = asked.is_waited_out
         if isinstance(reply, Silence):
             self._journal.count(timeouts=int(request.is_answered))
-        elif isinstance(reply, Noise) or not self._reader.is_idle:  # bytes behind a frame: perhaps a second meter's
+        elif (
+            isinstance(reply, Noise) or asked.frames > 1 or not self._reader.is_idle
+        ):  # bytes behind a frame: perhaps a second meter's
             self._journal.count(noise=1)
         else:
             is_due = isinstance(reply, Ack) or request.frame.control != SND_NKE
-            self._is_settled = is_due and request.attempt == 1 and asked.frames == 1
+            self._is_settled = is_due and request.attempt == 1
             self._owes_nothing |= self._is_settled and not asked.is_for_several
 
     def _look_for_a_stall(self) -> None:

@@ -102,6 +102,9 @@ async def ask(listener: Ear, command: str, payload: str) -> dict[str, object]:
     await listener.say(f"mbusd/bridge/request/{command}", payload)
     await listener.until(lambda ear: len(ear.payloads(topic)) > before)
     answer: dict[str, object] = json.loads(listener.payloads(topic)[before])
+    took = answer.pop("took")
+    assert isinstance(took, int | float)
+    assert 0 <= took < PATIENCE
     return answer
 
 
@@ -169,7 +172,11 @@ async def test_requests(house: House) -> None:
         assert (answer["status"], answer["transaction"]) == ("ok", {"a": [1, "ü"]})
         assert answer["data"] == {"meter": "heat", "reading": json.loads(listener.last["mbusd/heat"])}
         answer = await ask(listener, "read", '{"meter": "nobody", "transaction": 7}')
-        assert answer == {"status": "error", "error": "there is no meter 'nobody'", "transaction": 7}
+        assert answer == {
+            "status": "error",
+            "error": "there is no meter 'nobody'; there are heat, absent",
+            "transaction": 7,
+        }
         answer = await ask(listener, "read_all", "")
         data = answer["data"]
         assert isinstance(data, dict)
@@ -219,7 +226,7 @@ async def test_one_scan_at_a_time_and_it_can_be_ended(broker: Mosquitto) -> None
         answer = await ask(listener, "scan", '{"cancel": true}')
         assert answer == {"status": "error", "error": "no scan runs on cellar"}
         answer = await ask(listener, "scan", '{"bus": "attic"}')
-        assert answer == {"status": "error", "error": 'which bus? {"bus": name}, one of cellar'}
+        assert answer == {"status": "error", "error": "there is no bus 'attic'; there are cellar"}
         await listener.say("mbusd/bridge/request/scan", '{"transaction": "first"}')
         await listener.until(lambda ear: any("found" in event for event in said_of_scans(ear)))
         answer = await ask(listener, "scan", "")
@@ -227,7 +234,7 @@ async def test_one_scan_at_a_time_and_it_can_be_ended(broker: Mosquitto) -> None
         await listener.say("mbusd/bridge/request/scan", '{"cancel": true, "transaction": "second"}')
         await listener.until(lambda ear: len(ear.payloads(answers)) == 5)
         by_name = {one.get("transaction"): one for one in map(json.loads, listener.payloads(answers))}
-        assert by_name["second"] == {"status": "ok", "data": {}, "transaction": "second"}
+        assert by_name["second"].items() >= {"status": "ok", "data": {}, "transaction": "second"}.items()
         found = by_name["first"]["data"]["found"]
         assert 0 < len(found) < len(meters)
         assert said_of_scans(listener)[-1]["state"] == "cancelled"

@@ -17,6 +17,8 @@ PACKAGE = ROOT / "mbusd"
 # A room may import from lower rooms only (the number is its height), and of those only what its row names.
 HOUSE = """
 0 __init__
+0 budget
+0 cron
 0 exact_json
 0 parity
 0 rfc2217
@@ -40,13 +42,16 @@ HOUSE = """
 1 model: exact_json
 1 simulated_telegrams: simulated_behaviour
 1 simulated_values: simulated_behaviour
+1 timetable: cron
 1 transport: parity rfc2217
 1 mbus/address: mbus/errors
 1 mbus/frames: mbus/errors
 1 mbus/joint: mbus/split
 1 mbus/values: mbus/errors
 
+2 condition: model
 2 hearing: mbus/frames
+2 memory: exact_json model mbus/address
 2 meter_records: meter_fields simulated_behaviour simulated_values
 2 shaping: model units
 2 simulated_link: simulated_behaviour mbus/address mbus/frames
@@ -57,9 +62,10 @@ HOUSE = """
 2 mbus/records: mbus/address mbus/errors mbus/values mbus/vif
 2 mbus/twins: mbus/address mbus/media
 2 sinks/entities: exact_json model sinks/homeassistant_map
-2 sinks/topics: exact_json model
+2 sinks/requests: exact_json model
 2 commands/tables: exact_json model
 
+3 activity: condition model schedule
 3 key_settings: shaping mbus/media
 3 kindness: mbus/quirks
 3 virtual_meter: simulated_behaviour simulated_faults simulated_link simulated_rests simulated_telegrams \
@@ -68,22 +74,25 @@ HOUSE = """
 3 mbus/link: mbus/address mbus/errors mbus/frames mbus/quirks
 3 mbus/profile: mbus/records mbus/status
 3 mbus/steps: mbus/address mbus/errors mbus/frames mbus/quirks mbus/records
-3 sinks/alarms: model sinks/topics
-3 sinks/emoncms: exact_json model units sinks/topics
+3 sinks/absences: shaping
 3 sinks/homeassistant: exact_json model sinks/entities
+3 sinks/topics: exact_json model sinks/requests
 
-4 scalars: transport mbus/address mbus/quirks mbus/steps
+4 scalars: cron transport mbus/address mbus/quirks mbus/steps
 4 shared_client: mbus/address mbus/frames mbus/gate mbus/link
 4 simulator: simulated_behaviour simulated_faults superposition virtual_meter mbus/address mbus/errors mbus/frames
 4 mbus/observation: mbus/address mbus/frames mbus/link
 4 mbus/telegram: mbus/address mbus/errors mbus/fixed mbus/frames mbus/records mbus/status
+4 sinks/alarms: model sinks/topics
 4 sinks/announcements: exact_json sinks/homeassistant
+4 sinks/emoncms: exact_json model units sinks/topics
+4 sinks/own_devices: exact_json sinks/entities sinks/homeassistant
 
 5 explain: exact_json units mbus/address mbus/errors mbus/frames mbus/media mbus/records mbus/status mbus/telegram
 5 journal: model mbus/frames mbus/link mbus/observation
 5 meter_file: meter_fields meter_records simulated_behaviour simulated_faults simulated_values simulator mbus/address \
     mbus/errors
-5 settings: key_settings model scalars shaping
+5 pace_settings: condition cron key_settings scalars
 5 shared_bus: shared_client transport mbus/address mbus/gate mbus/link
 5 simulated_meters: simulated_values simulator
 5 survey: mbus/address mbus/observation mbus/telegram
@@ -93,25 +102,29 @@ HOUSE = """
 5 mbus/fetching: mbus/address mbus/errors mbus/frames mbus/link mbus/quirks mbus/telegram
 5 mbus/understanding: mbus/errors mbus/profile mbus/records mbus/telegram mbus/values mbus/vif
 
-6 config: settings strict_yaml mbus/address mbus/errors
 6 profile_shapes: mbus/address mbus/errors mbus/media mbus/profile mbus/records mbus/understanding mbus/vif
+6 settings: key_settings model pace_settings scalars shaping
 6 virtual_bus: simulator virtual_terminal virtual_wire
 6 wire: hearing journal timing transport way mbus/frames mbus/link mbus/observation mbus/quirks
 6 mbus/diagnosis: mbus/evidence mbus/frames mbus/observation
 6 mbus/following: mbus/address mbus/errors mbus/fetching mbus/frames mbus/link mbus/quirks mbus/telegram
-6 sinks/mqtt: settings sinks/topics
-6 sinks/publisher: exact_json model settings sinks/alarms sinks/announcements sinks/emoncms sinks/homeassistant \
-    sinks/topics
 
 7 bus: hearing journal model timing transport wire mbus/link mbus/observation
+7 config: settings strict_yaml mbus/address mbus/errors
 7 mbus/master: mbus/address mbus/errors mbus/fetching mbus/following mbus/link mbus/quirks mbus/telegram
-7 commands/simulate: config meter_file simulated_meters simulator virtual_bus mbus/address
+7 sinks/announcer: model settings sinks/absences sinks/announcements sinks/homeassistant sinks/own_devices \
+    sinks/topics
+7 sinks/mqtt: settings sinks/topics
 
-8 meter: kindness model schedule settings shaping mbus/address mbus/master mbus/quirks mbus/steps mbus/telegram
+8 ear: bus parity transport mbus/frames
+8 meter: activity budget condition cron kindness model pace_settings scalars schedule settings shaping timetable \
+    mbus/address mbus/master mbus/quirks mbus/steps mbus/telegram
 8 mbus/alarms: mbus/address mbus/errors mbus/frames mbus/link mbus/master mbus/quirks mbus/telegram
 8 mbus/exchanges: mbus/address mbus/errors mbus/frames mbus/link mbus/master mbus/observation mbus/telegram
 8 mbus/probe: mbus/address mbus/errors mbus/frames mbus/link mbus/master mbus/telegram
 8 mbus/sighting: mbus/address mbus/errors mbus/frames mbus/link mbus/master mbus/observation mbus/telegram
+8 sinks/publisher: exact_json model settings sinks/alarms sinks/announcer sinks/emoncms sinks/requests sinks/topics
+8 commands/simulate: config meter_file simulated_meters simulator virtual_bus mbus/address
 
 9 agenda: meter model
 9 health: meter model mbus/diagnosis mbus/observation
@@ -137,8 +150,8 @@ HOUSE = """
 11 commands/decode: document exact_json explain mbus/errors commands/tables
 11 commands/overheard: document exact_json normalise mbus/diagnosis mbus/exchanges mbus/frames mbus/link \
     mbus/observation mbus/tap mbus/telegram commands/tables
-11 commands/read: bus document exact_json normalise transport mbus/address mbus/diagnosis mbus/errors mbus/frames \
-    mbus/master mbus/sighting commands/tables
+11 commands/read: bus document ear exact_json normalise transport mbus/address mbus/diagnosis mbus/errors mbus/master \
+    mbus/sighting commands/tables
 
 12 arguments: settings transport mbus/address mbus/clocks
 12 writes: exact_json mbus/address mbus/aiming mbus/clocks mbus/link mbus/rates mbus/writing mbus/written
@@ -151,39 +164,46 @@ HOUSE = """
 13 commands/write: bus exact_json transport writes mbus/address mbus/aiming mbus/clocks mbus/errors mbus/frames \
     mbus/link mbus/observation mbus/rates mbus/sighting mbus/writing mbus/written
 
-14 scanner: survey mbus/address mbus/link mbus/observation mbus/probe mbus/search
+14 scanner: survey mbus/address mbus/frames mbus/link mbus/observation mbus/probe mbus/search
 
 15 finder: model normalise scanner transport mbus/address mbus/errors
-15 roster: meter model scanner settings mbus/address
+15 roster: memory meter model scanner settings mbus/address
 15 commands/found: exact_json scanner transport mbus/address mbus/media mbus/telegram
 
 16 attendance: bus health meter model normalise profiles roster shaping transport mbus/errors mbus/link mbus/master
 16 interludes: bus changes finder meter model roster settings transport writes mbus/address mbus/errors mbus/link
-16 commands/scan: bus exact_json scanner transport mbus/address mbus/diagnosis mbus/probe mbus/search commands/found
+16 commands/scan: bus exact_json hearing scanner survey transport mbus/address mbus/diagnosis mbus/frames mbus/probe \
+    mbus/search commands/found
 
 17 rounds: agenda attendance bus health meter model profiles roster vigil
 
-18 poller: bus health interludes model profiles roster rounds settings shared_bus transport
+18 poller: bus exact_json health interludes memory meter model profiles roster rounds settings shared_bus transport
 
-19 app: __init__ config model poller profiles settings systemd sinks/mqtt sinks/publisher sinks/topics
+19 buses: memory model poller profiles settings
 
-20 commands/configuration: app config profiles
-20 commands/demo: app config profiles simulated_meters simulator virtual_bus
+20 orders: buses document model poller sinks/requests
 
-21 commands/words: __init__ arguments config transport writes mbus/diagnosis mbus/errors commands/configuration \
+21 app: __init__ buses config exact_json memory model orders profiles settings systemd sinks/mqtt sinks/publisher \
+    sinks/requests sinks/topics
+
+22 commands/configuration: app config profiles
+22 commands/demo: app config profiles simulated_meters simulator virtual_bus
+
+23 commands/words: __init__ arguments config transport writes mbus/diagnosis mbus/errors commands/configuration \
     commands/decode commands/demo commands/read commands/scan commands/simulate commands/sniff commands/write
 
-22 cli: commands/words
+24 cli: commands/words
 
-23 __main__: cli
+25 __main__: cli
 """
 
 FOREIGN = {  # who may know which foreign library
     "serial": ("transport",),
     "serial_asyncio": ("transport",),
     "aiomqtt": ("sinks/mqtt",),
+    "cronsim": ("cron",),
     "yaml": ("strict_yaml",),
-    "pydantic": ("scalars", "key_settings", "settings", "config", "strict_yaml", "profile_shapes"),
+    "pydantic": ("scalars", "key_settings", "pace_settings", "settings", "config", "strict_yaml", "profile_shapes"),
     "pydantic_core": ("strict_yaml",),
     "rich": ("commands/decode", "commands/found", "commands/read", "commands/scan", "commands/tables"),
     "amqtt": ("commands/demo",),
@@ -200,6 +220,7 @@ WITHOUT = {  # what of the standard library a room must not touch; a folder stan
     "normalise": IO,
     "shaping": IO,
     "kindness": IO,
+    **dict.fromkeys(("cron", "timetable", "condition", "activity", "budget"), IO),
     "document": IO,
     "explain": IO,
     **dict.fromkeys(("sinks/topics", "sinks/publisher", "sinks/announcements", "sinks/alarms", "sinks/emoncms"), IO),

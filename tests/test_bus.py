@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import termios
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -16,12 +17,13 @@ from mbusd import wire as wire_module
 from mbusd.bus import Bus
 from mbusd.hearing import MOST_BYTES
 from mbusd.journal import REMEMBERED
-from mbusd.mbus.address import PrimaryAddress
+from mbusd.mbus.address import BROADCAST, PrimaryAddress, SecondaryAddress
 from mbusd.mbus.errors import NoAnswer
 from mbusd.mbus.frames import Ack, LongFrame, Noise, ShortFrame, encode
 from mbusd.mbus.link import Conversation, Reply, Request, Silence, data, exchange
 from mbusd.mbus.master import read_out, req_ud2, snd_nke
 from mbusd.mbus.observation import Observation
+from mbusd.mbus.probe import Crowd, Meter, Selection, Silent, probe_primary, probe_secondary, wake
 from mbusd.mbus.quirks import Manner, Wake
 from mbusd.meter_file import meter_from
 from mbusd.parity import MarkedPort
@@ -533,6 +535,132 @@ async def test_an_answer_of_another_meter_after_silence_is_late_on_a_quicker_wir
         assert await exchanged(bus, peer, REQUEST) == Silence()
         assert await exchanged(bus, peer, req_ud2(6, fcb=True), encode(TELEGRAM)) == TELEGRAM
         assert bus.timing.is_late
+
+
+class Far(asyncio.Protocol):
+    """What comes from a converter far away comes so many seconds later."""
+
+    def __init__(self, near: asyncio.Protocol, seconds: float) -> None:
+        self._near = near
+        self._seconds = seconds
+
+    def data_received(self, data: bytes) -> None:
+        asyncio.get_running_loop().call_later(self._seconds, self._near.data_received, data)
+
+
+@asynccontextmanager
+async def far_away(wire: SimulatedBus, baudrate: int, seconds: float) -> AsyncIterator[Bus]:
+    """An open bus to virtual meters at the pace of the wire."""
+    async with opened(wire, tcp=("127.0.0.1", 0), baudrate=baudrate) as served:
+        assert served.tcp is not None
+
+        async def opener(port: Port, protocol: ProtocolFactory) -> asyncio.Transport:
+            return await open_port(port, lambda: Far(protocol(), seconds))
+
+        bus = Bus(Port(f"tcp://127.0.0.1:{served.tcp[1]}", baudrate), opener=opener)
+        await bus.open()
+        yield bus
+        bus.close()
+
+
+def slow(address: int, seconds: float) -> SimulatedMeter:
+    """A meter that begins its answers so late."""
+    made = meter(address)
+    made.delay = seconds
+    return made
+
+
+@pytest.mark.parametrize("added", [0.0, 0.02, 0.04])
+async def test_a_slow_meter_behind_a_quick_one_is_found_however_long_the_way(added: float) -> None:
+    """At 9600 Bd 84 ms are legal; what a meter took of them with the way does not tell what the way adds."""
+    wire = SimulatedBus([slow(3, 0.0346), slow(5, 0.08)])
+    async with far_away(wire, 9600, added) as bus:
+        await soon(bus.run(wake()))
+        found = [type(await soon(bus.run(probe_primary(address)))) for address in range(2, 8)]
+        assert bus.timing.slack < bus.timing.caution
+    assert found == [Silent, Meter, Silent, Meter, Silent, Silent]
+    assert wire.early_requests == 0
+
+
+async def test_polled_meters_of_all_delays_are_asked_once(tmp_path: Path) -> None:
+    wire = SimulatedBus([slow(1, 0.0), slow(2, 0.18), slow(3, 0.1)])
+    async with opened(wire, link=tmp_path / "port") as served:
+        assert served.device is not None
+        bus = Bus(Port(served.device))
+        await bus.open()
+        for address in (1, 2, 3, 2, 1):
+            assert len((await soon(bus.run(read_out(PrimaryAddress(address))))).telegrams) == 1
+        bus.close()
+    assert (bus.statistics().retries, bus.statistics().timeouts, wire.early_requests) == (0, 0, 0)
+
+
+async def test_all_answers_to_the_test_address_are_waited_for(tmp_path: Path) -> None:
+    """And those of a selection with wildcards: they are several, so no E5."""
+    wire = SimulatedBus([slow(number, 0.01 + 0.04 * number) for number in range(5)])
+    async with opened(wire, link=tmp_path / "port") as served:
+        assert served.device is not None
+        bus = Bus(Port(served.device))
+        await bus.open()
+        await soon(bus.run(wake()))
+        assert wire.early_requests == 0
+        assert bus.timing.slack < bus.timing.caution
+        assert isinstance(await soon(bus.run(probe_secondary(Selection(SecondaryAddress("F" * 16))))), Crowd)
+        assert isinstance(await soon(bus.run(probe_primary(200))), Silent)
+        bus.close()
+    assert wire.early_requests == 0
+
+
+async def test_what_comes_for_a_request_without_answer_is_none_and_its_window_passes() -> None:
+    def to_all() -> Conversation[Reply]:
+        return (yield Request(snd_nke(BROADCAST), is_answered=False))
+
+    async with wired(window=0.2) as (bus, peer):
+        asked = asyncio.create_task(bus.run(to_all()))
+        await peer.hears(5)
+        await answerable(bus, NKE)
+        peer.says("E5")
+        assert await soon(asked) == Silence()
+        assert time.monotonic() - bus.last_request_at >= bus.timing.wire(5) + 0.2
+        assert bus.timing.is_late
+        assert bus.statistics().timeouts == 0
+
+
+async def test_what_comes_before_a_meter_can_answer_is_the_late_answer_to_something_else() -> None:
+    async with wired(window=0.1) as (bus, peer):
+        assert await exchanged(bus, peer, snd_nke(4)) == Silence()
+        asked = asyncio.create_task(bus.run(once(NKE)))
+        await peer.hears(5)
+        peer.says("E5")
+        await answerable(bus, NKE)
+        assert not asked.done()
+        peer.says("E5")
+        assert await soon(asked) == Ack()
+        assert bus.timing.is_late
+        assert await exchanged(bus, peer, snd_nke(4)) == Silence()
+        assert await exchanged(bus, peer, NKE, E5, at_once=True) == Noise(E5)
+
+
+async def test_the_rate_is_not_changed_while_bytes_arrive() -> None:
+    with terminal() as pty:
+        bus = Bus(Port(pty.device, 300), window=0.0)
+        lost = await bus.open()
+        asked = asyncio.create_task(bus.run(once(REQUEST)))
+        await asyncio.to_thread(os.read, pty.end, 5)
+        os.write(pty.end, b"\x68")
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+        again = asyncio.create_task(bus.run(mannered(NKE, Manner(baudrate=9600))))
+        for _ in range(15):  # longer than the longest frame at 9600 Bd
+            await asyncio.sleep(0.04)
+            assert termios.tcgetattr(pty.end)[4] == termios.B300
+            os.write(pty.end, b"\x00")
+        said = time.monotonic()
+        await asyncio.to_thread(os.read, pty.end, 5)
+        assert termios.tcgetattr(pty.end)[4] == termios.B9600
+        assert bus.last_request_at - said >= 33 / 300
+        assert await soon(again) == Silence()
+        bus.close()
+        await soon(lost)
 
 
 async def test_a_converter_that_takes_no_bytes_is_hung_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,17 +11,21 @@ import pytest
 
 from mbusd.app import Daemon
 from mbusd.bus import Bus
-from mbusd.changes import carry_out
+from mbusd.changes import carry_out, moved, to_be_written
 from mbusd.config import parse
-from mbusd.mbus.address import PrimaryAddress, parse_address
+from mbusd.mbus.address import PrimaryAddress, SecondaryAddress, parse_address
 from mbusd.mbus.aiming import WriteRefused
 from mbusd.mbus.master import ReadOut, read_out
 from mbusd.mbus.quirks import Manner
 from mbusd.mbus.rates import BETWEEN_LOOKS
-from mbusd.model import ChangeMeter, ReadNow
+from mbusd.mbus.written import Written
+from mbusd.model import BusChanged, ChangeMeter, Event, MeterChanged, ReadNow
+from mbusd.poller import Poller
+from mbusd.settings import BusSettings, MeterSettings
 from mbusd.simulated_meters import household
 from mbusd.simulator import SimulatedBus
-from mbusd.sinks.topics import Asked, Topics
+from mbusd.sinks.requests import Asked
+from mbusd.sinks.topics import Topics
 from mbusd.transport import Port, TransportError
 from mbusd.virtual_bus import opened
 from tests.wires import PATIENCE
@@ -46,8 +50,7 @@ async def test_a_new_primary_address_is_verified() -> None:
     async with house() as (wire, bus):
         written = await carry_out(ChangeMeter("gas", "set_address", "77"), PrimaryAddress(3), 38400, bus)
         assert [meter.primary for meter in wire.meters if meter.name == "gas"] == [77]
-    assert isinstance(written, dict)
-    assert written["verified"]
+    assert written.verified
 
 
 async def test_an_address_that_is_taken_is_refused_and_nothing_changes() -> None:
@@ -73,8 +76,7 @@ async def test_the_clock_is_set_to_the_time_of_the_meters_zone() -> None:
         elsewhere = ZoneInfo("Pacific/Kiritimati")
         written = await carry_out(ChangeMeter("gas", "set_clock"), PrimaryAddress(3), 38400, bus, zone=elsewhere)
         shown = wire.began + gas.clock_offset
-    assert isinstance(written, dict)
-    assert written["verified"]
+    assert written.verified
     assert abs(shown - datetime.now(elsewhere).replace(tzinfo=None)) < timedelta(minutes=3)
 
 
@@ -82,8 +84,7 @@ async def test_a_date_alone_sets_the_date_alone() -> None:
     async with house() as (wire, bus):
         written = await carry_out(ChangeMeter("gas", "set_clock", "2031-05-06"), PrimaryAddress(3), 38400, bus)
         gas = next(meter for meter in wire.meters if meter.name == "gas")
-    assert isinstance(written, dict)
-    assert written["done"] == "date 2031-05-06"
+    assert written.done == "date 2031-05-06"
     assert abs(gas.clock_offset - timedelta(days=(date(2031, 5, 6) - BEGAN.date()).days)) < timedelta(seconds=1)
 
 
@@ -133,10 +134,84 @@ async def test_a_new_rate_is_verified_and_the_port_goes_back_to_its_own(tmp_path
         finally:
             bus.close()
             await asyncio.sleep(0)
-    assert isinstance(written, dict)
-    assert written["verified"] == ["it answers at 19200 Bd as 2185034493152103"]
+    assert written.verified == ("it answers at 19200 Bd as 2185034493152103",)
     assert gas.rate == 19200
     assert str(other.address) == "681044022D2C0904"
+
+
+@pytest.mark.parametrize(
+    ("before", "change", "now", "remarks"),
+    [
+        (
+            {"name": "gas", "address": 3},
+            ChangeMeter("gas", "set_address", "77"),
+            {"address": 77},
+            ["change the configuration, meter gas, to `address: 77`"],
+        ),
+        ({"name": "gas", "address": "21850344"}, ChangeMeter("gas", "set_address", "77"), {}, []),
+        ({"name": "gas", "address": 3}, ChangeMeter("gas", "set_identification", "12345678"), {}, []),
+        (
+            {"address": "21850344"},
+            ChangeMeter("21850344", "set_identification", "12345678"),
+            {"address": "12345678"},
+            ['the meter with address 21850344, if it stands there, to `address: "12345678"`'],
+        ),
+        (
+            {"name": "gas", "address": "2185034493152103"},
+            ChangeMeter("gas", "set_identification", "12345678"),
+            {"address": "1234567893152103"},
+            ['`address: "1234567893152103"`'],
+        ),
+        (
+            {"name": "gas", "address": 3},
+            ChangeMeter("gas", "set_baudrate", "9600"),
+            {"baudrate": 9600},
+            ["`baudrate: 9600`"],
+        ),
+        ({"name": "gas", "address": 3}, ChangeMeter("gas", "reset"), {}, []),
+    ],
+)
+def test_a_meter_is_reached_where_a_write_has_put_it_and_the_owner_is_told_the_line_to_write(
+    before: dict[str, object], change: ChangeMeter, now: dict[str, object], remarks: list[str]
+) -> None:
+    settings = MeterSettings.model_validate(before)
+    moved_to = moved(settings, change, Written("…", SecondaryAddress("1234567893152103")))
+    assert moved_to == MeterSettings.model_validate(before | now)
+    said = to_be_written(settings, moved_to)
+    assert len(said) == len(remarks)
+    assert all(wanted in remark for wanted, remark in zip(remarks, said, strict=True))
+    assert moved(settings, change, Written("nothing", None, has_changed=False)) == settings
+
+
+async def test_the_daemon_reads_a_meter_on_at_its_new_address(caplog: pytest.LogCaptureFixture) -> None:
+    wire = SimulatedBus(household(BEGAN), BEGAN)
+    events: list[Event] = []
+    async with opened(wire, tcp=("127.0.0.1", 0), baudrate=0) as served:
+        assert served.tcp is not None
+        bus = {"name": "b", "port": "tcp://{}:{}".format(*served.tcp), "baudrate": 38400, "interval": "manual"}
+        meters = [{"name": "gas", "address": 3}]
+        poller = Poller.of(BusSettings.model_validate(bus | {"meters": meters}), events.append)
+        life = asyncio.create_task(poller.run())
+        try:
+            while not any(isinstance(event, BusChanged) and event.up for event in events):  # noqa: ASYNC110 - no event of asyncio
+                await asyncio.sleep(0.01)
+            assert (await poller.read("gas")).error is None
+            outcome = await poller.change(ChangeMeter("gas", "set_address", "77"))
+            assert (await poller.read("gas")).error is None
+            renumbered = await poller.change(ChangeMeter("gas", "set_identification", "12345678"))
+            reading = (await poller.read("gas")).readings[0]
+        finally:
+            life.cancel()
+            await asyncio.gather(life, return_exceptions=True)
+    assert isinstance(outcome.written, dict)
+    line = "it is read there until mbusd stops; change the configuration, meter gas, to `address: 77`"
+    assert outcome.written["remarks"] == [line]
+    assert f"gas: {line}" in caplog.text
+    assert renumbered.error is None
+    assert reading.identity.identification == "12345678"
+    assert "another meter answers" not in caplog.text
+    infos = [event.info.address for event in events if isinstance(event, MeterChanged)]
+    assert (infos[0], infos[-1]) == ("3", "77")
 
 
 async def test_a_transparent_converter_cannot_follow_a_new_rate() -> None:

@@ -201,7 +201,7 @@ def test_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert captured.out == ""
     assert captured.err.splitlines() == [
         f"{file}:1: mqtt.hots: is not known here; did you mean 'host'?",
-        f"{file}:2: buses: at least one is needed: a name and a port",
+        f"{file}:2: buses: at least one is needed: a port",
     ]
 
 
@@ -243,7 +243,11 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
         ("run -c {folder}", 2, "{folder}: Is a directory"),
         ("run -c {folder}/binary", 2, "{folder}/binary: is not UTF-8 text"),
         ("check -c {folder}/missing", 2, "{folder}/missing: No such file or directory"),
-        ("check", 2, "/etc/mbusd/config.yaml: No such file or directory"),
+        (
+            "check",
+            2,
+            "there is no /etc/mbusd/config.yaml: write it, name another with -c FILE, or set MBUSD_BUSES__0__PORT",
+        ),
         ("read {folder}/tty 5", 1, "mbusd: {folder}/tty: there is no such device; is the converter plugged in?"),
         ("read {folder} 5", 1, "mbusd: {folder}: "),
         ("read /dev/null 5", 1, "mbusd: /dev/null: "),
@@ -264,7 +268,7 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
         ("read /dev/x 123456789", 2, "'123456789' is no address"),
         ("read /dev/x ''", 2, "'' is no address"),
         ("read '' 5", 2, "a port is /dev/"),
-        ("scan /dev/x --secondary 12", 2, "'12' is a primary address; a mask has 8 or 16 digits"),
+        ("scan /dev/x --secondary 12", 2, "'12' has 2 digits: a mask has 8 or 16, F for any digit"),
         ("scan /dev/x --baudrate ²", 2, "'²' is no rate"),
         ("sniff /dev/x --seconds nan", 2, "'nan' is no duration"),
         ("sniff {folder}/bad.yaml {folder}/../{name}/bad.yaml", 2, "PORT and PORT2 are one and the same port"),
@@ -346,7 +350,7 @@ def test_ctrl_c_while_it_is_loaded_is_ctrl_c_too() -> None:
     assert (done.returncode, done.stderr) == (130, b"")
 
 
-@pytest.mark.parametrize("words", ["schema", "decode E5", "scan {} --primary --timeout 0.001"])
+@pytest.mark.parametrize("words", ["schema", "decode E5", "scan {} --secondary --timeout 0.01"])
 def test_nobody_to_read_what_is_printed(words: str) -> None:
     with terminal() as tty:
         line = f"{shlex.quote(sys.executable)} -m mbusd {words.format(tty.device)} >&-"

@@ -74,7 +74,7 @@ def test_everything_that_can_be_said() -> None:
         ("", ["file:1: buses: is missing"]),
         ("- a", ["file:1: the file is a mapping: mqtt: …, buses: …"]),
         ("hello", ["file:1: the file is a mapping: mqtt: …, buses: …"]),
-        ("buses: []", ["file:1: buses: at least one is needed: a name and a port"]),
+        ("buses: []", ["file:1: buses: at least one is needed: a port"]),
         ("buses:", ["file:1: buses: a list (- …) is needed here"]),
         ("\nbuses: {name: a}", ["file:2: buses: a list (- …) is needed here"]),
         ("buses:\n- a", ["file:2: buses[0]: a mapping (key: value) is needed here"]),
@@ -88,7 +88,12 @@ def test_everything_that_can_be_said() -> None:
         ),
         (
             f"{SMALLEST}\nxyz: 1",
-            ["file:2: xyz: is not known here; known: log_level, mqtt, homeassistant, emoncms, profiles, buses"],
+            [
+                (
+                    "file:2: xyz: is not known here; "
+                    "known: log_level, mqtt, homeassistant, emoncms, profiles, state_dir, buses"
+                )
+            ],
         ),
         (
             f"{SMALLEST}\nmqtt: {{tls: {{cafile: x}}}}",
@@ -152,6 +157,39 @@ def test_names_and_addresses_that_must_differ() -> None:
         "file:3: buses[1].port: '/dev/x' is taken already by buses[0]",
         "file:3: buses[1].meters[0].name: 'm' is taken already by buses[0].meters[0]",
     ]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "why"),
+    [
+        (
+            "'12345678'",
+            "'123456782D2C0807'",
+            "'123456782D2C0807' and buses[0].meters[0].address select each other's meter",
+        ),
+        ("'123456782D2C0807'", "'12345678'", "'12345678' and buses[0].meters[0].address select each other's meter"),
+        ("'12345678FFFF0807'", "'123456782D2CFF07'", "select each other's meter: give both all 16 digits"),
+        ("5", "'05'", "'05' is taken already by buses[0].meters[0]"),
+        ("'1234567A'", "'1234567a'", "'1234567a' is taken already by buses[0].meters[0]"),
+    ],
+)
+def test_addresses_that_mean_one_meter_or_may_select_one_anothers(one: str, other: str, why: str) -> None:
+    (said,) = problems(f"buses:\n- name: a\n  port: /dev/x\n  meters:\n  - address: {one}\n  - address: {other}")
+    assert said.startswith("file:6: buses[0].meters[1].address: ")
+    assert why in said
+
+
+def test_twins_are_told_apart_by_the_rest_of_their_addresses() -> None:
+    meters = "[{address: '123456782D2C0807'}, {address: '123456782D2C0804'}, {address: '12345679'}]"
+    assert parsed(f"buses: [{{name: a, port: /dev/x, meters: {meters}}}]")
+
+
+def test_a_recipe_that_writes_is_refused_where_it_stands() -> None:
+    (said,) = problems(
+        "buses:\n- name: a\n  port: /dev/x\n  meters:\n  - address: 1\n    before: ['50', '51 01 7A 05']"
+    )
+    assert said.startswith("file:6: buses[0].meters[0].before[1]: ")
+    assert "`mbusd set-address` does that" in said
 
 
 @pytest.mark.parametrize("name", ["bridge", "bus"])
@@ -230,7 +268,11 @@ def test_a_whole_configuration_from_the_environment_alone() -> None:
         ("MBUSD_MQTT__PORT", "x", "Input should be a valid integer, unable to parse string as an integer"),
         ("MBUSD_MQTT__PROT", "1", "is not known here; did you mean 'port'?"),
         ("MBUSD_MQTT", "x", "a mapping (key: value) is needed here"),
-        ("MBUSD_NOTHING", "x", "is not known here; known: log_level, mqtt, homeassistant, emoncms, profiles, buses"),
+        (
+            "MBUSD_NOTHING",
+            "x",
+            "is not known here; known: log_level, mqtt, homeassistant, emoncms, profiles, state_dir, buses",
+        ),
         ("MBUSD_BUSES__0__NAME", "a/b", "'a/b' cannot be part of a topic: no / + # and no control characters"),
         ("MBUSD_BUSES__7__NAME", "a", "has no place here; lists are numbered 0, 1, 2 … without a gap"),
         ("MBUSD_BUSES__0__NAME__X", "a", "has no place here; lists are numbered 0, 1, 2 … without a gap"),
@@ -304,3 +346,27 @@ def test_the_schema_accepts_what_load_accepts_and_refuses_what_it_cannot_know() 
     ):
         assert problems(text)
         assert not accepts(schema, yaml.safe_load(text)), text
+
+
+def test_the_environment_alone_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "USUAL_FILE", tmp_path / "config.yaml")
+    environment = {"MBUSD_BUSES__0__PORT": "tcp://192.0.2.1:10001", "MBUSD_MQTT__HOST": "192.0.2.2"}
+    settings, source = config.find(None, environment)
+    assert source == "the environment"
+    assert (settings.mqtt.host, settings.buses[0].name, settings.buses[0].port) == (
+        "192.0.2.2",
+        "mbus",
+        "tcp://192.0.2.1:10001",
+    )
+    with pytest.raises(config.ConfigError, match="MBUSD_BUSES__0__PORT in the environment"):
+        config.find(None, {})
+    (tmp_path / "config.yaml").write_text("mqtt: {host: a}\nbuses: [{port: /dev/x}]")
+    assert config.find(None, {})[0].mqtt.host == "a"
+    with pytest.raises(config.ConfigError, match="No such file"):
+        config.find(tmp_path / "missing", environment)
+
+
+def test_several_buses_need_names() -> None:
+    assert problems("buses:\n- port: /dev/x\n- {name: a, port: /dev/y}") == [
+        "file:2: buses[0].name: there are several buses: each needs one"
+    ]

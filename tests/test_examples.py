@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from mbusd import config
 from mbusd.cli import main
 from mbusd.key_settings import KeysSettings
+from mbusd.pace_settings import ActiveSettings
 from mbusd.settings import (
     BusSettings,
     EmoncmsSettings,
@@ -49,8 +50,9 @@ SECTIONS: dict[type[BaseModel], tuple[str | int, ...]] = {
     MeterSettings: ("buses", 0, "meters", 0),
     WakeSettings: ("buses", 0, "meters", 0, "wake"),
     KeysSettings: ("buses", 0, "meters", 0, "keys"),
+    ActiveSettings: ("buses", 0, "meters", 0, "active"),
 }
-OFF = (TlsSettings, WakeSettings)  # sections that are not there where you do not write them
+OFF = (TlsSettings, WakeSettings, ActiveSettings)  # sections that are not there where you do not write them
 
 
 def blocks(language: str, text: str = README) -> list[str]:
@@ -93,7 +95,7 @@ def test_the_example_shows_every_option_with_its_default(model: type[BaseModel],
     text = UNCOMMENTED if model in OFF else EXAMPLE
     shown = at(yaml.safe_load(text), SECTIONS[model])
     needs_an_example = field.is_required() or field.annotation in SECTIONS or name == "meters"
-    if needs_an_example or (model is MeterSettings and name == "name"):
+    if needs_an_example or (model in (MeterSettings, BusSettings) and name == "name"):
         assert shown[name] is not None
     elif field.default is None:
         assert model in OFF or name not in shown, "it has no value of its own: write an example, commented out"

@@ -122,6 +122,17 @@ async def test_what_is_known_saves_probes() -> None:
     assert second.probes <= first.probes
 
 
+async def test_an_address_that_two_meters_share_is_told_as_nobodys() -> None:
+    address = identity("00000005", "SON", 1, 4)
+    numbers = {0x5A5A5A5A: "11111111", 0x25252525: "22222222"}
+    twins = [SimulatedMeter(address, Truth(value), fabrication=number) for value, number in numbers.items()]
+    told = Told()
+    _, outcome = await Finder("cellar", OnWire([*twins, meter(6)]), told).scan("secondary", ())
+    assert [one.address for one in found(outcome)].count(None) == 2
+    assert all(one.remark for one in found(outcome) if one.address is None)
+    assert address.digits not in {event.found for event in told.events}
+
+
 async def test_a_second_scan_is_refused_until_the_first_is_over() -> None:
     gate = Gate(six_meters(), 30)
     finder = Finder("cellar", gate, Told())

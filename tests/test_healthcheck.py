@@ -8,6 +8,7 @@ from pathlib import Path
 import aiomqtt
 import pytest
 
+from mbusd.settings import USUAL_FILE
 from tests.mosquitto import Mosquitto, mosquitto
 from tests.processes import clean_environment
 
@@ -53,3 +54,20 @@ def test_a_bad_configuration_is_named(tmp_path: Path) -> None:
     code, said = health(tmp_path, 1883, ", hots: localhost")
     assert code == 1
     assert "did you mean 'host'?" in said
+
+
+def test_the_environment_alone_is_a_configuration(tmp_path: Path) -> None:
+    if USUAL_FILE.exists():
+        pytest.skip(f"{USUAL_FILE} is there")
+    with mosquitto(tmp_path, starts=False) as away:
+        variables = {"MBUSD_MQTT__HOST": "127.0.0.1", "MBUSD_MQTT__PORT": str(away.port)}
+        said = subprocess.run(  # noqa: S603 - ourselves
+            [sys.executable, str(PROGRAM)],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=clean_environment() | variables | {"MBUSD_BUSES__0__PORT": "/dev/mbus"},
+        )
+    assert said.returncode == 1
+    assert "refused" in said.stdout
+    assert not said.stderr

@@ -12,7 +12,7 @@ from random import Random
 
 import pytest
 
-from mbusd import config
+from mbusd import config, scanner
 from mbusd.commands import scan
 from mbusd.mbus.address import SecondaryAddress
 from mbusd.mbus.search import ANY
@@ -20,6 +20,7 @@ from mbusd.simulated_meters import household
 from mbusd.simulator import Moment, SimulatedBus, SimulatedMeter, identity
 from mbusd.virtual_bus import opened
 from tests.mbus.searching import meter, sending
+from tests.wires import terminal
 
 BEGAN = datetime(2026, 11, 20, 12, 0)  # noqa: DTZ001 - meters' clocks know no zone
 QUICK = 0.02  # seconds: the window of a bus whose bytes take no time
@@ -92,7 +93,33 @@ async def test_the_rate_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[s
         assert await scan.run(question(port, mask=ANY, baudrate="auto"), as_json=True) == 0
     printed = capsys.readouterr()
     assert json.loads(printed.out)["baudrate"] == 2400
-    assert "somebody answers at 9600 Bd, too" in printed.err
+    assert "somebody answers at every rate" in printed.err
+
+
+async def test_a_bus_that_is_never_quiet_is_not_scanned(capsys: pytest.CaptureFixture[str]) -> None:
+    with terminal() as short:
+
+        async def space() -> None:
+            while True:
+                os.write(short.end, bytes(5))
+                await asyncio.sleep(0.01)
+
+        task = asyncio.create_task(space())
+        assert await scan.run(question(short.device), as_json=True) == 1
+        task.cancel()
+    document = json.loads(capsys.readouterr().out)
+    assert "short circuit" in document["diagnosis"]
+    assert (document["probes"], document["complete"]) == (0, False)
+
+
+async def test_who_looks_at_primary_addresses_only_is_told_who_is_not_found_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scanner, "_ADDRESSES", 5)
+    for more, is_told in (({}, True), ({"resets": False}, False), ({"mask": ANY}, False)):
+        async with bus_of(household(BEGAN)[:1], tmp_path) as port:
+            await scan.run(question(port, primary=True, **more))
+        assert ("ignores SND_NKE" in capsys.readouterr().err) is is_told
 
 
 async def test_no_rate_is_looked_for_where_the_converter_sets_it(capsys: pytest.CaptureFixture[str]) -> None:

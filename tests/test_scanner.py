@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 from typing import TypeVar
 
@@ -224,3 +225,24 @@ async def test_a_converter_that_talks_whatever_is_asked_ends_the_scan() -> None:
     assert survey.probes < 100
     assert any("something unreadable answers" in one for one in survey.problems)
     assert survey.crowded == []
+
+
+class Misheard(SimulatedMeter):
+    """Behind a converter that reads E5 as FD."""
+
+    __slots__ = ()
+
+    def answer(self, request: Frame, moment: Moment) -> Answer | None:
+        said = super().answer(request, moment)
+        return replace(said, data=b"\xfd") if said is not None and said.data == b"\xe5" else said
+
+
+async def test_an_answer_that_no_meters_can_send_is_not_taken_for_several() -> None:
+    there = Misheard(identity("12345678", "KAM", 9, 4), lambda _: [b""], primary=5)
+    survey = await scanned([there], Plan(mask=ANY))
+    assert (survey.findings, survey.crowded) == ([], [])
+    assert survey.probes < 251 + 20
+    assert survey.remarks() == [
+        "primary address 5: somebody answers, but what arrives is wrong",
+        "no answer arrives as a meter sends it: the search was ended",
+    ]

@@ -317,3 +317,42 @@ def test_a_transparent_converter_keeps_its_rate() -> None:
     assert settings_of("bus", port="tcp://host:5", meters=meters[2:])
     for port in ("/dev/ttyUSB0", "rfc2217://host:5"):
         assert settings_of("bus", port=port, meters=meters)
+
+
+@pytest.mark.parametrize(
+    ("word", "echo"), [(True, "on"), (False, "off"), ("on", "on"), ("off", "off"), ("auto", "auto")]
+)
+def test_an_echo_is_on_or_off_also_where_yaml_makes_a_truth_value_of_the_word(word: object, echo: str) -> None:
+    assert settings_of("bus", echo=word).buses[0].echo == echo
+
+
+def test_what_yaml_makes_of_no_is_no_way_to_begin_a_read_out() -> None:
+    assert "auto, always or never is needed here (YAML makes true and false of" in refusal("meter", nke=False)
+
+
+def test_waking_is_a_word_or_a_mapping() -> None:
+    assert meter_of(wake=True).wake == WakeSettings()
+    assert meter_of(wake=False).wake is None
+    assert meter_of(wake={"bytes": 20}).wake == WakeSettings(bytes=20)
+
+
+@pytest.mark.parametrize("section", ["meter", "bus"])
+@pytest.mark.parametrize("timeout", ["0s", "61s", "100s", 0.001])
+def test_a_window_that_hears_nobody_or_keeps_all_others_waiting(section: str, timeout: object) -> None:
+    assert f"'{timeout}' is out of range: 0.01s to 60s" in refusal(section, timeout=timeout)
+
+
+def test_silence_before_a_request_has_an_end() -> None:
+    assert "'400s' is out of range: 0s to 60s" in refusal("meter", pause="400s")
+    assert "is out of range" in refusal("meter", wake={"pause": "61s"})
+    assert meter_of(timeout="60s", pause=60).pause == 60
+
+
+def test_a_meter_is_asked_for_something() -> None:
+    assert "`plain: false` without `pages`: nothing would be asked" in refusal("meter", plain=False)
+    assert meter_of(plain=False, pages=["B1"]).pages == (b"\xb1",)
+
+
+@pytest.mark.parametrize("ci", ["7A", "72", "6E 00", "78"])
+def test_a_recipe_asks_nothing_with_what_meters_answer_with(ci: str) -> None:
+    assert f"CI {ci[:2]} is what a meter answers with" in refusal("meter", pages=[ci])

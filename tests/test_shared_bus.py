@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -11,10 +12,13 @@ from itertools import pairwise
 import pytest
 
 from mbusd.bus import Bus
+from mbusd.interludes import Interludes
 from mbusd.mbus.address import PrimaryAddress, SecondaryAddress
 from mbusd.mbus.errors import NoAnswer
 from mbusd.mbus.frames import LongFrame, ShortFrame, encode
 from mbusd.mbus.master import ReadOut, read_out, req_ud2, select, snd_nke
+from mbusd.roster import Roster
+from mbusd.settings import BusSettings
 from mbusd.shared_bus import SharedBus
 from mbusd.simulated_meters import household
 from mbusd.simulator import SimulatedBus, SimulatedMeter
@@ -505,6 +509,27 @@ async def test_one_client_too_many(caplog: pytest.LogCaptureFixture) -> None:
         third = await home.client()
         third.says(snd_nke(HEAT_PUMP))
         assert await third.hears(1) == b"\xe5"
+
+
+async def test_a_client_is_not_kept_waiting_by_each_probe_of_a_scan() -> None:
+    """Once it has its turn, it has the next ones, too, as long as it goes on at once."""
+    async with house() as home:
+        settings = BusSettings.model_validate({"name": "b", "port": "tcp://127.0.0.1:1"})
+        roster = Roster(settings, lambda _: None, random.Random(1))  # noqa: S311 - no secret
+        interludes = Interludes("b", home.bus, roster, lambda _: None, lambda: None)
+        scan = asyncio.create_task(interludes.scan("primary"))
+        client = await home.client()
+        await home.until(lambda: home.simulated.requests > 5)
+        client.says(snd_nke(HEAT_PUMP))
+        assert await client.hears(1) == b"\xe5"
+        probed = home.simulated.requests
+        for turn in range(3):
+            client.says(req_ud2(HEAT_PUMP, fcb=turn % 2 == 0))
+            await client.hears_a_telegram()
+        assert home.simulated.requests == probed + 3
+        await home.until(lambda: home.simulated.requests > probed + 6)
+        interludes.cancel_scan()
+        assert (await asyncio.wait_for(scan, PATIENCE)).error is None
 
 
 # ------------------------------------------------------------------------------------------------ its life

@@ -228,6 +228,28 @@ async def test_answers_that_are_no_data_are_told_as_they_are(screen: Screen, ans
     assert text in screen.out
 
 
+@pytest.mark.parametrize(
+    ("heard", "text"),
+    [
+        ("10 7B 05 00 16", "> unreadable request (5 bytes: 10 7B 05 00 16)"),
+        ("68 0B 0B 68 73 FD 52 00", "> unreadable request (8 bytes: 68 0B 0B 68 73 FD 52 00)"),
+        ("B6 12 32", "? unreadable bytes (3 bytes: B6 12 32)"),
+    ],
+)
+async def test_what_is_unreadable_is_no_answer_where_nobody_asked(screen: Screen, heard: str, text: str) -> None:
+    await last_line(screen, bytes.fromhex(heard))
+    assert text in screen.out
+    assert "unreadable answer" not in screen.out
+
+
+async def test_a_meter_that_is_asked_at_two_addresses_is_listed_once(screen: Screen) -> None:
+    async with bus_of(meter(5)) as port, sniffing(screen, Question(port.name, None, 38400, None)):
+        await reads(port, "5", "12345675")
+        await screen.has_lines(12)
+    assert "1 addresses" in screen.out
+    assert screen.out.count("read-outs") == 1
+
+
 async def test_swapped_adapters_are_told(screen: Screen) -> None:
     async with converter() as first, converter() as second:
         question = Question(first.port.name, second.port.name, 2400, None)

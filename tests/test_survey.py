@@ -1,7 +1,7 @@
 """What is concluded from all meters found: an address that two of them have is nobody's."""
 
 from mbusd.mbus.address import SecondaryAddress
-from mbusd.survey import Finding, Survey
+from mbusd.survey import Finding, Survey, at_all_rates
 
 ONE, OTHER = SecondaryAddress("123456782D2C0904"), SecondaryAddress("876543212D2C0904")
 
@@ -62,3 +62,19 @@ def test_a_crowded_address_is_listed_once_and_nobody_is_read_by_it() -> None:
     survey.merge(found(OTHER, 1))
     assert survey.crowded == [1]
     assert {one.address: one.safest for one in survey.findings} == {OTHER: OTHER}
+
+
+def test_scans_at_several_rates_are_one() -> None:
+    """Who answers at several rates is read at the bus's."""
+    slow, quick = Survey(is_complete=True, probes=3), Survey(is_complete=True, probes=4)
+    slow.add(found(ONE, 1))
+    for one in (found(OTHER, 2), found(ONE, 1), Finding(None, 7, None)):
+        quick.add(one)
+    slow.problems.append("noise")
+    rate, whole = at_all_rates([(2400, slow), (9600, quick)])
+    assert (rate, whole.probes, whole.is_complete) == (9600, 7, True)
+    assert [(one.primary, one.baudrate) for one in whole.findings] == [(2, None), (1, None), (7, None)]
+    assert whole.remarks() == ["at 2400 Bd: noise"]
+    rate, whole = at_all_rates([(2400, slow), (9600, Survey(findings=[found(OTHER, 1)]))])
+    assert (rate, whole.is_complete) == (2400, False)
+    assert [(one.primary, one.baudrate) for one in whole.findings] == [(1, None), (1, 9600)]

@@ -178,7 +178,7 @@ async def test_bytes_that_the_converter_has_taken_are_acknowledged_and_others_ar
         transport.write(b"\x10\x40")
         await peer.hears(2)
         async with asyncio.timeout(PATIENCE):
-            while unacknowledged(transport):  # the acknowledgement itself may still be on its way
+            while unacknowledged(transport):  # noqa: ASYNC110 - the kernel tells nobody when the acknowledgement comes
                 await asyncio.sleep(0)
         await closed(transport, ear)
         assert unacknowledged(transport) == 0

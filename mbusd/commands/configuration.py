@@ -13,26 +13,26 @@ from mbusd.profiles import shelf_of
 _FOREIGN = ("asyncio", "paho")
 
 
-def run(path: Path) -> int:
-    """The daemon, until SIGTERM or SIGINT."""
-    settings = config.load(path, os.environ)
+def run(path: Path | None) -> int:
+    """The daemon, until SIGTERM or SIGINT; without a path the usual file, if it is there, or only the environment."""
+    settings, _ = config.find(path, os.environ)
     under_systemd = "JOURNAL_STREAM" in os.environ  # the journal knows the time
     form = "%(levelname)s: %(message)s" if under_systemd else "%(asctime)s %(levelname)-7s %(message)s"
     logging.basicConfig(level=settings.log_level.upper(), format=form, stream=sys.stderr)
     for name in _FOREIGN:
         logging.getLogger(name).setLevel(logging.WARNING)
-    asyncio.run(serve(settings))
+    asyncio.run(serve(settings, lambda: config.find(path, os.environ)[0]))
     return 0
 
 
-def check(path: Path) -> int:
+def check(path: Path | None) -> int:
     """Whether the file is right; ConfigError tells every problem."""
-    settings = config.load(path, os.environ)
+    settings, source = config.find(path, os.environ)
     _, problems = shelf_of(settings.profiles)
     if problems:
         raise config.ConfigError(list(problems))
     meters = sum(len(bus.meters) for bus in settings.buses)
-    print(f"{path}: all right; {len(settings.buses)} bus(es), {meters} meter(s), broker {settings.mqtt.host}")
+    print(f"{source}: all right; {len(settings.buses)} bus(es), {meters} meter(s), broker {settings.mqtt.host}")
     return 0
 
 

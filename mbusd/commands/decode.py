@@ -1,6 +1,5 @@
 """decode: telegrams in hex, from arguments or line by line from stdin, as tables, JSON, or explained byte by byte."""
 
-import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -8,12 +7,10 @@ from rich.console import Console
 
 from mbusd import exact_json
 from mbusd.commands.tables import header_line, record_table
-from mbusd.document import document, refusal
+from mbusd.document import bytes_of, document, refusal
 from mbusd.exact_json import JsonValue
 from mbusd.explain import explain
 from mbusd.mbus.errors import DecodeError
-
-_BETWEEN = re.compile(r"[\s:,;_-]+|0[xX]")
 
 
 def run(words: Sequence[str], *, as_json: bool, explained: bool) -> int:
@@ -22,7 +19,7 @@ def run(words: Sequence[str], *, as_json: bool, explained: bool) -> int:
     bad = 0
     for text in _telegrams(words):
         try:
-            data = _bytes(text)
+            data = bytes_of(text)
         except DecodeError as error:
             said = refusal(error)
         else:
@@ -43,17 +40,6 @@ def _telegrams(words: Sequence[str]) -> Iterator[str]:
         words = ["".join(words)]
     lines: Iterable[str] = words or sys.stdin or ()  # None where stdin is closed
     return (line.strip() for line in lines if line.strip())
-
-
-def _bytes(text: str) -> bytes:
-    digits = _BETWEEN.sub("", text)
-    try:
-        return bytes.fromhex(digits)
-    except ValueError:
-        wrong = next((i for i, digit in enumerate(digits) if digit not in "0123456789abcdefABCDEF"), None)
-        if wrong is None:
-            raise DecodeError("hex", f"{len(digits)} hex digits are no whole bytes", len(digits) // 2) from None
-        raise DecodeError("hex", f"'{digits[wrong]}' is no hex digit", wrong // 2) from None
 
 
 def _explain(data: bytes) -> None:

@@ -23,6 +23,8 @@ def line(finding: Finding) -> str:
         parts.append(f"primary address {finding.primary}")
     if finding.address is not None:
         parts.append(f"secondary address {finding.address}" + " (not selectable)" * _is_deaf(finding))
+    if finding.baudrate is not None:
+        parts.append(f"at {finding.baudrate} Bd")
     return " · ".join(parts + [_remark(finding)] * bool(_remark(finding)))
 
 
@@ -37,7 +39,9 @@ def table(findings: Sequence[Finding]) -> Table:
         medium = "" if header is None or header.medium is None else medium_name(header.medium).replace("_", " ")
         first = ["" if value is None else str(value) for value in (finding.primary, finding.address)]
         middle = ["" if value is None else str(value) for value in cells or ("", "")]
-        result.add_row(*first, *middle, medium, _remark(finding) or "not selectable" * _is_deaf(finding))
+        rate = [] if finding.baudrate is None else [f"at {finding.baudrate} Bd"]
+        remark = _remark(finding) or "not selectable" * _is_deaf(finding)
+        result.add_row(*first, *middle, medium, "; ".join([*rate, *filter(None, (remark,))]))
     return result
 
 
@@ -48,19 +52,20 @@ def document(port: Port, survey: Survey, verdict: str | None) -> dict[str, JsonV
         "baudrate": port.baudrate,
         "complete": survey.is_complete,
         "probes": survey.probes,
-        "meters": [_meter(finding) for finding in survey.findings],
+        "meters": [_meter(finding, port) for finding in survey.findings],
         "remarks": list(survey.remarks()),
         "diagnosis": verdict,
     }
 
 
-def _meter(finding: Finding) -> dict[str, JsonValue]:
+def _meter(finding: Finding, port: Port) -> dict[str, JsonValue]:
     header = _header(finding)
     medium = None if header is None else header.medium
     return {
         "address": None if finding.safest is None else str(finding.safest),
         "primary": finding.primary,
         "secondary": None if finding.address is None else finding.address.digits,
+        "baudrate": finding.baudrate or port.baudrate,
         "selectable": finding.is_selectable,
         "fabrication": finding.fabrication,
         "manufacturer": None if header is None else header.manufacturer,
@@ -86,6 +91,7 @@ def configuration(port: Port, survey: Survey) -> str:
         lines.append(f"      - name: {name}")
         text = f'"{address}"' if isinstance(address, SecondaryAddress) else str(address)
         lines.append(f"        address: {text}  # {_comment(finding)}")
+        lines += [f"        baudrate: {finding.baudrate}"] * (finding.baudrate is not None)
     lines += [f"    # {_one_line(line(finding))}" for finding in survey.findings if finding.safest is None]
     lines += [f"    # {_one_line(remark)}" for remark in survey.remarks()]
     lines += ["    # the scan is not complete: there may be more meters"] * (not survey.is_complete)

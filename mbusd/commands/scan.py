@@ -7,7 +7,8 @@ The exit code says what came of it: 0 the scan was completed and found something
 import asyncio
 import signal
 import sys
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 from rich.console import Console
@@ -17,16 +18,23 @@ from rich.progress import Progress as Bar
 from mbusd import exact_json
 from mbusd.bus import Bus
 from mbusd.commands import found
+from mbusd.hearing import BusProtocol
 from mbusd.mbus.address import SecondaryAddress
 from mbusd.mbus.diagnosis import Observations, diagnose
+from mbusd.mbus.frames import LONGEST
 from mbusd.mbus.probe import anybody
 from mbusd.mbus.search import ANY
 from mbusd.scanner import Plan, Progress, Scanner, Survey
-from mbusd.transport import Port, TransportError
+from mbusd.survey import at_all_rates
+from mbusd.transport import Port, ProtocolFactory, TransportError, open_port
 
 DONE, FAILED, WRONG, CUT_SHORT = 0, 1, 2, 130
 RATES = (2400, 9600, 300, 4800, 1200, 600, 19200, 38400)  # the usual ones first
 
+_QUIET_SECONDS = 0.2  # without a byte: nobody speaks
+
+_DEAF = "a meter that ignores SND_NKE is not found by primary addresses: --no-nke finds it, and so does --secondary"
+_BABBLE = "bytes come all the time, though nobody is asked: noise, another master, or no M-Bus behind this port."
 _NOBODY = (
     "nobody answers. Is the bus powered, are the wires on the converter's bus side, is the rate right "
     "(--baudrate auto)? Meters that answer late need a longer --timeout, meters that sleep --retries 2."
@@ -64,22 +72,31 @@ async def run(question: Question, *, as_json: bool = False, as_yaml: bool = Fals
     if work.port is None:
         _say(f"{question.port}: nobody answers at any rate" + ", cut short" * is_cut_short)
         return CUT_SHORT if is_cut_short else FAILED
-    nobody = None if work.survey.findings or not work.survey.is_complete else work.verdict or _nobody(question)
-    _print(work.port, work.survey, nobody or work.verdict, as_json=as_json, as_yaml=as_yaml)
-    for remark in [] if as_json or as_yaml else work.survey.remarks():
+    survey, verdict = work.survey, work.verdict
+    is_over = work.trouble is None and not is_cut_short
+    if is_over and not survey.findings:
+        verdict = verdict or _nobody(question)
+    _print(work.port, survey, verdict, as_json=as_json, as_yaml=as_yaml)
+    for remark in [] if as_json or as_yaml else survey.remarks():
         _say(remark)
+    if is_over and question.primary and question.mask is None and question.resets:
+        _say(_DEAF)
+    if verdict is not None:
+        _say(f"{question.port} at {work.port.baudrate} Bd: {verdict}")
+    if is_over and survey.findings and sys.stdout.isatty() and not (as_json or as_yaml):
+        _say(f"{len(survey.findings)} found; the same with --yaml prints them for the configuration file")
+    return _ended(work, is_cut_short=is_cut_short)
+
+
+def _ended(work: "_Work", *, is_cut_short: bool) -> int:
+    """The exit code, and why it is not 0."""
     if work.trouble is not None:
         _say(f"{work.trouble}; the scan is not complete")
         return FAILED
     if is_cut_short:
         _say("cut short: the scan is not complete")
         return CUT_SHORT
-    if nobody is not None:
-        _say(f"{question.port} at {work.port.baudrate} Bd: {nobody}")
-        return FAILED
-    if sys.stdout.isatty() and not (as_json or as_yaml):
-        _say(f"{len(work.survey.findings)} found; the same with --yaml prints them for the configuration file")
-    return DONE
+    return DONE if work.survey.findings else FAILED
 
 
 def _nobody(question: Question) -> str:
@@ -115,38 +132,57 @@ async def _unless_interrupted(work: "_Work") -> bool:
 
 
 class _Work:
-    """One scan of one port, and what is known of it at any time."""
+    """The scan of one port, at one rate or several, and what is known of it at any time."""
 
     def __init__(self, question: Question, *, shows: bool) -> None:
-        self.survey = Survey()
-        self.port: Port | None = None  # with its rate, as soon as that is known
         self.trouble: TransportError | None = None
         self._question = question
         self._shows = shows
+        self._rates: list[int] = []
+        self._scans: list[tuple[int, Survey]] = []
+        self._ear: BusProtocol | None = None  # of the port that is open
         self._idle = b""
+        self._babbles = False
+
+    @property
+    def port(self) -> Port | None:
+        """The port with the rate of most meters, as soon as that is known."""
+        return Port(self._question.port, at_all_rates(self._scans)[0]) if self._scans else None
+
+    @property
+    def survey(self) -> Survey:
+        """What was found by now, at all rates."""
+        survey = at_all_rates(self._scans)[1] if self._scans else Survey()
+        survey.is_complete = survey.is_complete and len(self._scans) == len(self._rates)
+        return survey
 
     @property
     def verdict(self) -> str | None:
         """What seems to be wrong with the bus, where nobody was found."""
-        if self.survey.findings:
+        if any(survey.findings for _, survey in self._scans):
             return None
-        verdict = diagnose(Observations(tuple(self.survey.observations), self._idle))
-        return None if verdict is None else str(verdict)
+        heard = tuple(one for _, survey in self._scans for one in survey.observations)
+        verdict = diagnose(Observations(heard, self._idle))
+        return (_BABBLE if self._babbles else None) if verdict is None else str(verdict)
 
     async def do(self) -> None:
-        """Find the rate, then the meters. Raises TransportError as long as the port has not been open."""
+        """Find the rates, then the meters. Raises TransportError as long as the port has not been open."""
         wanted = self._question.baudrate
-        rate = await self._rate() if wanted == "auto" else wanted
-        if rate is not None:
-            self.port = Port(self._question.port, rate)
-            await self._scan(self.port)
+        self._rates = await self._answering() if wanted == "auto" else [wanted]
+        for rate in self._rates:
+            await self._scan(Port(self._question.port, rate))
+            if self.trouble is not None:
+                return
 
-    async def _rate(self) -> int | None:
-        """The first rate at which anybody answers; others are told."""
+    async def _answering(self) -> list[int]:
+        """The rates at which anybody answers; the first, where that is all of them."""
         answered = [rate for rate in RATES if await self._answers(rate)]
-        for rate in answered[1:]:
-            _say(f"somebody answers at {rate} Bd, too: see --baudrate {rate}")
-        return answered[0] if answered else None
+        if answered == list(RATES):
+            _say(f"somebody answers at every rate: this port seems to have none of its own; {RATES[0]} Bd is taken")
+            return answered[:1]
+        if len(answered) > 1:
+            _say(f"somebody answers at {', '.join(map(str, answered))} Bd: one scan at each")
+        return answered
 
     async def _answers(self, rate: int) -> bool:
         bus = Bus(Port(self._question.port, rate), self._question.timeout)
@@ -158,19 +194,55 @@ class _Work:
             await asyncio.sleep(0)  # the transport closes its port in its own next turn
 
     async def _scan(self, port: Port) -> None:
-        bus = Bus(port, self._question.timeout)
-        await bus.open()
+        bus = Bus(port, self._question.timeout, self._opened)
+        try:
+            await bus.open()
+        except TransportError as error:
+            if not self._scans:
+                raise
+            self.trouble = error
+            return
         try:
             with _Show(shows=self._shows) as show:
-                scanner = Scanner(bus.run, self._question.plan, show.take)
-                self.survey = scanner.survey
-                await scanner.scan()
+                scanner = Scanner(bus.run, self._question.plan, lambda progress: show.take(self._fresh(progress)))
+                self._scans.append((port.baudrate, scanner.survey))
+                self._babbles = await self._is_babble(bus.timing.wire(LONGEST))
+                if not self._babbles:
+                    await scanner.scan()
         except TransportError as error:
             self.trouble = error
         finally:
-            self._idle = bus.idle_noise
+            self._idle = self._idle or bus.idle_noise
             bus.close()
             await asyncio.sleep(0)
+
+    async def _opened(self, port: Port, factory: ProtocolFactory) -> asyncio.Transport:
+        protocol = factory()
+        self._ear = protocol if isinstance(protocol, BusProtocol) else None
+        return await open_port(port, lambda: protocol)
+
+    async def _is_babble(self, longest: float) -> bool:
+        """Whether bytes come without end; for longer than `longest` seconds no answer to somebody else lasts."""
+        heard = b""
+        last = time.monotonic() + longest + _QUIET_SECONDS
+        while self._ear is not None and not self._ear.lost.done():
+            now = time.monotonic()
+            if now > last:
+                self._idle = heard
+                return True
+            if not await self._ear.more(now + _QUIET_SECONDS):
+                break
+            heard += self._ear.take().data
+        return False
+
+    def _fresh(self, progress: Progress) -> Progress:
+        """The same, without a meter that answered at another rate before; a new one with its own rate."""
+        one = progress.found
+        if one is None or len(self._scans) == 1:
+            return progress
+        known = (other for _, survey in self._scans[:-1] for other in survey.findings)
+        fresh = None if any(map(one.is_same, known)) else replace(one, baudrate=self._scans[-1][0])
+        return replace(progress, found=fresh)
 
 
 class _Show:

@@ -12,7 +12,7 @@ from mbusd.mbus.asking import Answered, Asker, Open, Step, Steps
 from mbusd.mbus.findings import Findings, put
 from mbusd.mbus.probe import FABRICATION_NUMBER, Crowd, Meter, Mute, Selection, Silent
 from mbusd.mbus.split import DIGITS
-from mbusd.mbus.together import accounts_for
+from mbusd.mbus.together import accounts_for, shows_another
 from mbusd.mbus.twins import Part, free_parts, tiers
 
 _DECIMAL = "0123456789"
@@ -30,6 +30,7 @@ class Apart:
         self._root = root
         self._absent: dict[str, bool] = {}  # whether nobody at all answers to these masks
         self._exhaustive = exhaustive
+        self._accounts: dict[tuple[str, int], tuple[bool, bool]] = {}
 
     def tell_apart(self, twins: Open) -> Steps:
         """Find all meters behind a mask with a whole identification."""
@@ -43,9 +44,12 @@ class Apart:
         alike = [*(one.mask.digits for one in self._findings.meters), *_headers(twins, mask)]
         for part in free_parts(mask):
             for turn, (is_due, values) in enumerate(tiers(part, alike)):
-                is_enough = not self._exhaustive and self._findings.count(mask) > 1
-                if is_enough and (not is_due or (turn == 1 and (yield from self._are_all(mask)))):
-                    break
+                if turn and not self._exhaustive and self._findings.count(mask) > 1:
+                    are_all, are_more = yield from self._account(mask)
+                    if not (are_all or is_due or are_more):
+                        self._findings.doubt_whether_all(mask)
+                    if are_all or not (is_due or are_more):
+                        break
                 yield from self._go_through(mask, part, values)
             if self._findings.count(mask) > 1:
                 return
@@ -73,13 +77,20 @@ class Apart:
             self._absent[everybody] = isinstance(probe, Silent)
         return self._absent[everybody]
 
-    def _are_all(self, mask: str) -> Generator[Step, Answered, bool]:
-        """Whether what comes from all behind this mask shows that those who were found are all there are."""
-        probe = yield from self._asker.ask(mask)
-        found = set(self._findings.behind(mask))
-        members = [meter for one, meter in self._findings.meters.items() if one in found]
-        others = [meter for one, meter in self._findings.meters.items() if one not in found]
-        return isinstance(probe, Crowd) and any(accounts_for(members, heard, others) for heard in probe.heard)
+    def _account(self, mask: str) -> Generator[Step, Answered, tuple[bool, bool]]:
+        """Whether what comes from all behind this mask shows that all are found; and whether, that one is not."""
+        key = (mask, len(self._findings.behind(mask)))
+        if key not in self._accounts:
+            probe = yield from self._asker.ask(mask)
+            found = set(self._findings.behind(mask))
+            members = [meter for one, meter in self._findings.meters.items() if one in found]
+            others = [meter for one, meter in self._findings.meters.items() if one not in found]
+            heard = probe.heard if isinstance(probe, Crowd) else ()
+            self._accounts[key] = (
+                any(accounts_for(members, one, others) for one in heard),
+                any(shows_another(members, one) for one in heard),
+            )
+        return self._accounts[key]
 
     def _take_nameless(self, mask: str, answer: Mute) -> None:
         """A meter that says nothing, or not who it is: the mask that it answers to is its name."""

@@ -30,6 +30,7 @@ class Findings:
     def __init__(self, known: Collection[SecondaryAddress] = ()) -> None:
         self.meters: dict[Selection, Meter] = {}
         self.unresolved: list[Unresolved] = []
+        self.doubtful_identifications: list[str] = []  # more meters than were found may have these
         self.population = Population()
         self._likenesses: set[bytes] = set()
         self._masks: dict[Selection, str] = {}
@@ -49,6 +50,11 @@ class Findings:
     def give_up(self, mask: str, why: str) -> None:
         """Whoever is behind this mask cannot be told apart."""
         self.unresolved.append(Unresolved(Selection(SecondaryAddress(mask)), why))
+
+    def doubt_whether_all(self, mask: str) -> None:
+        """More meters than were found may have this identification."""
+        if mask[:DIGITS] not in self.doubtful_identifications:
+            self.doubtful_identifications.append(mask[:DIGITS])
 
     def mask_of(self, selection: Selection) -> str:
         """The narrowest mask with wildcards behind which this meter was alone."""

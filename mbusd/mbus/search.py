@@ -75,6 +75,11 @@ class Search:
         return self._findings.unresolved
 
     @property
+    def doubtful_identifications(self) -> list[str]:
+        """Identifications that more meters than were found may have."""
+        return self._findings.doubtful_identifications
+
+    @property
     def probes(self) -> int:
         """How many have been asked for."""
         return self._asker.probes

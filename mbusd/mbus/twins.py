@@ -11,7 +11,7 @@ from typing import Final
 from mbusd.mbus.address import manufacturer_code
 from mbusd.mbus.media import MEDIA
 
-_TOOLS = 0x30  # media from here on are radio converters, repeaters and the like
+_RESERVED = 0x40  # media from here on are nobody's
 _MAKERS: Final = """
 ABB ACW AMK AMT APA APT BMT CWA DME DWZ DZG EDC EFE ELS ELV EMH EMU GAV GMC GWF HYD IME INM ISK ITW JAN KAM LGB LGZ
 LSE LSZ LUG NZR PAD PII QDS REL SAM SBC SEC SEN SLB SON STV SVM TCH TEC TIP ZRI ZRM
@@ -71,9 +71,9 @@ def tiers(part: Part, seen: Iterable[str]) -> list[Tier]:
     usual: list[Tier]
     match part.name:
         case MEDIUM.name:
-            usual = [(True, _bytes(code for code in MEDIA if code < _TOOLS))]
+            usual = [(True, _bytes(code for code in MEDIA if code < _RESERVED))]
         case MAKER.name:
-            return _distinct([(True, first), (False, [_little_endian(letters) for letters in _MAKERS.split()])])
+            return _distinct([(True, first), (True, [_little_endian(letters) for letters in _MAKERS.split()])])
         case _HIGH.name:  # of letters A to Z
             usual = [(True, _bytes(range(0x04, 0x6C)))]
         case _LOW.name:

@@ -6,7 +6,6 @@ never on a value.
 
 import re
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mbusd.exact_json import JsonValue, dumps
@@ -15,7 +14,7 @@ from mbusd.sinks.entities import Component, Components, components_of, sentence,
 
 Payload = dict[str, JsonValue]
 
-_STATISTICS = ("read_outs", "failures", "retries", "timeouts", "noise")
+SHORTEST_INTERVAL, LONGEST_INTERVAL = 1, 366 * 86400  # seconds; what the configuration takes
 _METERS = re.compile("(.*water|electricity|gas|heat|steam|oil|cooling|heat cooling|compressed air|pressure)( inlet)?")
 
 
@@ -27,23 +26,33 @@ class Discovery:
     discovery_prefix: str = "homeassistant"
     version: str = ""
     url: str = ""
+    configuration_url: str = ""
     newer_classes: bool = False
 
     @property
     def bridge_id(self) -> str:
         """Identifier of the daemon's own device."""
-        return "mbusd_bridge" if self.base_topic == "mbusd" else f"mbusd_bridge_{_unambiguous(self.base_topic)}"
+        return "mbusd_bridge" if self.base_topic == "mbusd" else f"mbusd_bridge_{unambiguous(self.base_topic)}"
 
     @property
     def bridge_topic(self) -> str:
         """Where the daemon's own device is announced."""
         return self._topic(self.bridge_id)
 
+    def bus_id(self, bus: str) -> str:
+        """Identifier of a bus."""
+        return f"{self.bridge_id}_bus_{unambiguous(bus)}"
+
+    def bus_topic(self, bus: str) -> str:
+        """Where a bus is announced."""
+        return self._topic(self.bus_id(bus))
+
     def meter_id(self, identity: Identity, meter: str) -> str:
         """Identifier of a meter: its secondary address; its name only if it has never said who it is."""
         if identity.identification:
             return f"mbusd_{identity.address}"
-        return f"{self.bridge_id}_{_unambiguous(meter)}"
+        name = unambiguous(meter)
+        return f"{self.bridge_id}_{f'meter_{name}' if name.startswith('bus_') else name}"
 
     def meter_topic(self, identity: Identity, meter: str) -> str:
         """Where a meter is announced."""
@@ -53,132 +62,49 @@ class Discovery:
         return f"{self.discovery_prefix}/device/{identifier}/config"
 
 
-def meter_payload(discovery: Discovery, reading: Reading, bus: str, *, has_alarms: bool = False) -> Payload:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a reading does not say of its meter. `bus` "": not known."""
+
+    bus: str = ""
+    area: str = ""
+    has_alarms: bool = False
+    is_periodic: bool = False  # read every so many seconds, which can be changed
+    own_names: frozenset[str] = frozenset()  # keys that its owner has chosen
+
+
+def meter_payload(discovery: Discovery, reading: Reading, place: Place) -> Payload:
     """The message that announces one meter and an entity for each of its measurements; one for its alarms, if any."""
     base, meter = discovery.base_topic, reading.meter
     identifier = discovery.meter_id(reading.identity, meter)
-    device = _meter_device(discovery, reading, identifier)
-    components: Components = {**components_of(reading, newer_classes=discovery.newer_classes), **_extras(base, reading)}
-    if has_alarms:
+    device = _meter_device(discovery, reading, identifier, place)
+    values = components_of(reading, newer_classes=discovery.newer_classes)
+    for key in place.own_names & values.keys():
+        values[key]["name"] = sentence(key)
+    components: Components = {**values, **_extras(base, reading)}
+    if place.has_alarms:
         components["alarm"] = _alarm(f"{base}/{meter}/alarm")
-    availability = (f"{base}/bridge/state", f"{base}/bus/{bus}/state", f"{base}/{meter}/availability")
+    if place.is_periodic:
+        components["interval"] = _interval(base, meter)
+    availability = (f"{base}/bridge/state", f"{base}/bus/{place.bus}/state", f"{base}/{meter}/availability")
     return {
         "dev": device,
-        "o": _origin(discovery),
+        "o": origin(discovery),
         "stat_t": f"{base}/{meter}",
         "avty": [{"t": topic} for topic in availability],
         "avty_mode": "all",
         "qos": 1,
-        "cmps": _named_apart(components, str(device["name"]), identifier),
+        "cmps": named_apart(components, str(device["name"]), identifier),
     }
 
 
-def bridge_payload(discovery: Discovery, buses: Sequence[str]) -> Payload:
-    """The message that announces the daemon itself, with its buses."""
-    base = discovery.base_topic
-    started: Component = {
-        "p": "sensor",
-        "name": "Started",
-        "dev_cla": "timestamp",
-        "ent_cat": "diagnostic",
-        "en": False,
-        "stat_t": f"{base}/bridge/info",
-        "val_tpl": template("started"),
-    }
-    read_all: Component = {
-        "p": "button",
-        "name": "Read all",
-        "ic": "mdi:refresh",
-        "cmd_t": f"{base}/bridge/request/read_all",
-        "pl_prs": "{}",
-    }
-    components: Components = {
-        "connectivity": _connectivity("Connection", f"{base}/bridge/state"),
-        "started": started | _needs_bridge(base),
-        "read_all": read_all | _needs_bridge(base),
-    }
-    for bus in buses:
-        components |= _bus(base, bus)
-    device: Payload = {
-        "ids": [discovery.bridge_id],
-        "name": "mbusd" if base == "mbusd" else f"mbusd {base}",
-        "mf": "mbusd",
-        "mdl": "M-Bus master",
-    }
-    if discovery.version:
-        device["sw"] = discovery.version
-    return {
-        "dev": device,
-        "o": _origin(discovery),
-        "qos": 1,
-        "cmps": _named_apart(components, str(device["name"]), discovery.bridge_id),
-    }
+def origin(discovery: Discovery) -> Payload:
+    """Who announces."""
+    said = (("name", "mbusd"), ("sw", discovery.version), ("url", discovery.url))
+    return {key: text for key, text in said if text}
 
 
-def _origin(discovery: Discovery) -> Payload:
-    origin: Payload = {"name": "mbusd"}
-    if discovery.version:
-        origin["sw"] = discovery.version
-    if discovery.url:
-        origin["url"] = discovery.url
-    return origin
-
-
-def _needs_bridge(base: str) -> Component:
-    return {"avty": [{"t": f"{base}/bridge/state"}]}
-
-
-def _connectivity(name: str, topic: str) -> Component:
-    return {
-        "p": "binary_sensor",
-        "name": name,
-        "dev_cla": "connectivity",
-        "ent_cat": "diagnostic",
-        "stat_t": topic,
-        "pl_on": "online",
-        "pl_off": "offline",
-    }
-
-
-def _bus(base: str, bus: str) -> Components:
-    prefix = f"bus_{_unambiguous(bus)}"
-    components = {f"{prefix}_state": _connectivity(f"Bus {bus}", f"{base}/bus/{bus}/state") | _needs_bridge(base)}
-    components[f"{prefix}_scan"] = {
-        "p": "button",
-        "name": f"Bus {bus} scan",
-        "ic": "mdi:magnify",
-        "cmd_t": f"{base}/bridge/request/scan",
-        "pl_prs": dumps({"bus": bus}),
-    } | _needs_bridge(base)
-    components[f"{prefix}_trouble"] = {
-        "p": "binary_sensor",
-        "name": f"Bus {bus} trouble",
-        "dev_cla": "problem",
-        "ent_cat": "diagnostic",
-        "stat_t": f"{base}/bus/{bus}/statistics",
-        "val_tpl": "{{ 'ON' if value_json.get('trouble') else 'OFF' }}",
-        "json_attr_t": f"{base}/bus/{bus}/statistics",
-        "json_attr_tpl": "{{ {'trouble': value_json.get('trouble')} | tojson }}",
-    } | _needs_bridge(base)
-    for count in (*_STATISTICS, "utilisation"):
-        is_share = count == "utilisation"
-        component: Component = {
-            "p": "sensor",
-            "name": f"Bus {bus} {'read-outs' if count == 'read_outs' else count}",
-            "stat_cla": "measurement" if is_share else "total_increasing",
-            "ent_cat": "diagnostic",
-            "ic": "mdi:gauge" if is_share else "mdi:counter",
-            "sug_dsp_prc": 1 if is_share else 0,
-            "stat_t": f"{base}/bus/{bus}/statistics",
-            "val_tpl": template(count),
-        }
-        if is_share:
-            component["unit_of_meas"] = "%"
-        components[f"{prefix}_{count}"] = component | _needs_bridge(base)
-    return components
-
-
-def _meter_device(discovery: Discovery, reading: Reading, identifier: str) -> Payload:
+def _meter_device(discovery: Discovery, reading: Reading, identifier: str, place: Place) -> Payload:
     identity = reading.identity
     kind = _model(identity.medium_name)
     is_named = reading.meter not in (identity.address, identity.identification)
@@ -187,13 +113,20 @@ def _meter_device(discovery: Discovery, reading: Reading, identifier: str) -> Pa
         "name": reading.meter if is_named else f"{kind} {identity.identification}",
         "mf": identity.manufacturer or "unknown",
         "mdl": reading.model or kind,
-        "via_device": discovery.bridge_id,
+        "via_device": discovery.bus_id(place.bus) if place.bus else discovery.bridge_id,
     }
     said = {item.key: str(item.value) for item in reading.measurements if item.value is not None}
     serial = said.get("fabrication_number", identity.identification)
     hardware = said.get("hardware_version") or (None if identity.version is None else str(identity.version))
     software = said.get("firmware_version") or said.get("software_version")
-    device |= {key: text for key, text in (("sn", serial), ("hw", hardware), ("sw", software)) if text}
+    more = (
+        ("sn", serial),
+        ("hw", hardware),
+        ("sw", software),
+        ("sa", place.area),
+        ("cu", discovery.configuration_url),
+    )
+    device |= {key: text for key, text in more if text}
     return device
 
 
@@ -226,7 +159,7 @@ def _extras(base: str, reading: Reading) -> Components:
         **{f"status_{slug(word)}": _status_bit(sentence(word), "problem", word) for word in reading.flags},
         "last_read": {
             "p": "sensor",
-            "name": "Last read",
+            "name": "Last reading",
             "dev_cla": "timestamp",
             "ent_cat": "diagnostic",
             "val_tpl": template("time"),
@@ -249,6 +182,26 @@ def _alarm(topic: str) -> Component:
     }
 
 
+def _interval(base: str, meter: str) -> Component:
+    """Seconds between read-outs; the topic holds a word where it is none, which cannot be shown as a number."""
+    return {
+        "p": "number",
+        "name": "Interval",
+        "ic": "mdi:timer-cog-outline",
+        "dev_cla": "duration",
+        "unit_of_meas": "s",
+        "ent_cat": "config",
+        "mode": "box",
+        "min": SHORTEST_INTERVAL,
+        "max": LONGEST_INTERVAL,
+        "step": 1,
+        "stat_t": f"{base}/{meter}/interval",
+        "val_tpl": "{{ value if value | is_number else none }}",
+        "cmd_t": f"{base}/bridge/request/interval",
+        "cmd_tpl": f"{{{{ {{'meter': {dumps(meter)}, 'interval': value}} | tojson }}}}",
+    }
+
+
 def _status_bit(name: str, device_class: str, *words: str) -> Component:
     is_set = " or ".join(f"'{word}' in words" for word in words)
     return {
@@ -260,10 +213,10 @@ def _status_bit(name: str, device_class: str, *words: str) -> Component:
     }
 
 
-def _named_apart(components: Components, device: str, identifier: str) -> Components:
+def named_apart(components: Components, device: str, identifier: str, object_prefix: str = "") -> Components:
     """Names that differ within the device and do not repeat its name; with them go the ids of the entities."""
     taken: set[str] = set()
-    object_prefix = slug(device) or slug(identifier)
+    object_prefix = object_prefix or slug(device) or slug(identifier)
     for key, component in components.items():
         name = str(component["name"])
         if name.lower().startswith(f"{device.lower()} "):
@@ -284,7 +237,7 @@ def _named_apart(components: Components, device: str, identifier: str) -> Compon
     return components
 
 
-def _unambiguous(name: str) -> str:
+def unambiguous(name: str) -> str:
     """A slug, with a checksum where the name had more than a slug can show."""
     short = slug(name)
     return short if short == name else f"{short}_{zlib.crc32(name.encode()):08x}".lstrip("_")

@@ -16,6 +16,7 @@ from mbusd.model import (
     BusTroubled,
     Event,
     MeterChanged,
+    MeterGone,
     MeterInfo,
     Outcome,
     Reading,
@@ -25,12 +26,10 @@ from mbusd.model import (
 )
 from mbusd.settings import Settings
 from mbusd.sinks.alarms import Alarms
-from mbusd.sinks.announcements import Announcements
+from mbusd.sinks.announcer import Announcer, interval_seconds
 from mbusd.sinks.emoncms import Emoncms
-from mbusd.sinks.homeassistant import Discovery, bridge_payload, meter_payload
-from mbusd.sinks.topics import ONLINE, OWN_TOPICS, Asked, Message, Topics
-
-URL = "https://github.com/mbusd/mbusd"
+from mbusd.sinks.requests import Asked
+from mbusd.sinks.topics import ONLINE, OWN_TOPICS, Message, Topics
 
 
 class Publisher:
@@ -44,20 +43,16 @@ class Publisher:
         self._topics = Topics(mqtt.base_topic, mqtt.retain, mqtt.qos, mqtt.values, mqtt.telegrams)
         emon = settings.emoncms
         self._emoncms = Emoncms(emon.base_topic, emon.node, emon.format) if emon.enabled else None
-        self._discovery = Discovery(mqtt.base_topic, settings.homeassistant.discovery_prefix, version, URL)
         self._alarms = Alarms(self._topics)
-        self._announcements = Announcements(self._discovery)
-        counts = {"buses": len(settings.buses), "meters": sum(len(bus.meters) for bus in settings.buses)}
-        self._info = self._topics.of_info(version, started, counts, public_settings)
+        self._announcer = Announcer(settings, version)
+        self._version, self._started, self._public = version, started, public_settings
+        self._log_level: str | None = None  # by request
         self._meters: dict[tuple[str, str], MeterInfo] = {}  # by bus and address
         self._seen: dict[str, Reading] = {}  # the last reading of each meter, with every measurement it ever had
-        self._shapes: dict[str, object] = {}
         self._last: dict[str, Reading] = {}
         self._statistics: dict[str, BusStatistics] = {}
         self._troubles: dict[str, BusTroubled] = {}
         self._said: dict[str, object] = {}  # by topic, for `only_on_change`
-        self._has_learnt = False
-        self._has_cleared = False
         self.meters_changed = False
 
     @property
@@ -69,21 +64,33 @@ class Publisher:
     def subscriptions(self) -> tuple[str, ...]:
         """Requests, what others say of us, and what Home Assistant and our earlier life have left at the broker."""
         ours = (*self._topics.requests, self._topics.bridge_state, self._topics.alarm("+"))
-        if not self._settings.homeassistant.enabled:
-            return ours
-        return (*ours, self._birth_topic, f"{self._discovery.discovery_prefix}/device/+/config")
-
-    @property
-    def _birth_topic(self) -> str:
-        home = self._settings.homeassistant
-        return home.status_topic or f"{home.discovery_prefix}/status"
+        return ours + self._announcer.subscriptions
 
     def greeting(self) -> Iterator[Message]:
         """What is said before anything has happened."""
         yield self._topics.of_bridge(online=True)
-        yield self._info
+        yield self._info()
         for bus in self._settings.buses:
             yield self._topics.of_bus(bus.name, up=False)
+
+    def log_level(self, level: str) -> Iterator[Message]:
+        """The log tells more or less than the file says."""
+        self._log_level = level
+        yield self._info()
+
+    def reload(self, settings: Settings, public_settings: Mapping[str, JsonValue]) -> Iterator[Message]:
+        """Other buses and meters stand in the file now; the meters that are gone are told of one by one."""
+        for name in {bus.name for bus in settings.buses} - {bus.name for bus in self._settings.buses}:
+            yield self._topics.of_bus(name, up=False)
+        self._settings, self._public, self._log_level = settings, public_settings, None
+        yield self._info()
+        yield from self._announcer.reload(settings)
+
+    def no_bus(self, bus: str) -> Iterator[Message]:
+        """Nothing is left of a bus that left the file."""
+        self._statistics.pop(bus, None)
+        self._troubles.pop(bus, None)
+        yield from self._topics.no_bus(bus)
 
     def farewell(self) -> Iterator[Message]:
         """What is said at a clean end: everything is offline; the bridge first, which counts for all, time is short."""
@@ -103,6 +110,8 @@ class Publisher:
                 yield from self._alarms.take(event)
             case MeterChanged(info, change, why):
                 yield from self._meter(info, change, why)
+            case MeterGone(info):
+                yield from self._gone(info)
             case BusChanged(bus, up, why):
                 yield self._topics.of_bus(bus, up=up)
                 yield self._topics.of_event("bus_back" if up else "bus_lost", bus=bus, why=why)
@@ -121,13 +130,13 @@ class Publisher:
 
     def is_birth(self, topic: str, payload: str) -> bool:
         """Home Assistant says that it has started."""
-        return self._settings.homeassistant.enabled and topic == self._birth_topic and payload == ONLINE
+        return self._settings.homeassistant.enabled and topic == self._announcer.birth_topic and payload == ONLINE
 
     def after_birth(self) -> Iterator[Message]:
         """What Home Assistant, newly started, cannot know from what is retained."""
         if not self._settings.mqtt.retain:
-            for name, reading in self._last.items():
-                yield next(self._topics.of_reading(reading, (item.key for item in self._seen[name].measurements)))
+            for reading in self._last.values():
+                yield self._document(reading)
 
     def correction(self, topic: str, payload: str) -> Iterator[Message]:
         """What is to be said when the will of an old connection, which the broker missed only now, calls us dead."""
@@ -136,31 +145,19 @@ class Publisher:
 
     def learn(self, topic: str, payload: str) -> bool:
         """Take note of a discovery message or an alarm found at the broker; False if the message is something else."""
-        if self._alarms.learn(topic, payload):
-            return True
-        if not topic.startswith(f"{self._discovery.discovery_prefix}/device/"):
-            return False
-        if topic.startswith(f"{self._discovery.discovery_prefix}/device/mbusd_"):
-            self._announcements.learn(topic, payload)
-            if not payload:
-                self._shapes.clear()  # somebody deleted a device: it is announced again with its next reading
-        return True
+        return self._alarms.learn(topic, payload) or self._announcer.learn(topic, payload)
 
     def learnt(self) -> Iterator[Message]:
-        """The broker has told all that it had retained; what is announced from now on leaves no orphans of before.
-
-        The bridge first, since the meters' devices point to it.
-        """
-        self._has_learnt = True
-        if self._settings.homeassistant.enabled:
-            payload = bridge_payload(self._discovery, [bus.name for bus in self._settings.buses])
-            yield from self._discover(self._announcements.update(self._discovery.bridge_topic, payload))
-            for seen in self._seen.values():
-                yield from self._announce(seen)
+        """The broker has told all that it had retained; what is announced from now on leaves no orphans of before."""
+        yield from self._announcer.learnt()
+        for seen in self._seen.values():
+            yield from self._announce(seen)
+            if self._announcer.absent(seen.meter):  # it was said before anybody knew of these
+                yield self._document(self._last[seen.meter])
         for info in self._meters.values():
             if not info.has_alarms:
                 yield from self._alarms.forget(info.name)
-        yield from self._clear_leftovers()
+        yield from self._announcer.clear_leftovers(self._meters.values())
 
     def asked(self, topic: str, payload: str) -> Asked | None:
         """The request in a message, None where it is none."""
@@ -189,37 +186,43 @@ class Publisher:
         before = self._meters.get((info.bus, info.address))
         if before is not None and before.name != info.name:
             yield from self._alarms.forget(before.name)
+            if before.name:
+                yield self._interval(before, "")
         if not info.has_alarms:
             yield from self._alarms.forget(info.name)
         self._meters[info.bus, info.address] = info
         self.meters_changed = True
         if info.name:
             yield self._topics.of_availability(info)
+            if before is None or (before.name, before.interval) != (info.name, info.interval):
+                yield self._interval(info, _plain_interval(info))
+                if info.name in self._seen:
+                    yield from self._announce(self._seen[info.name])
         if change:
             yield self._topics.of_event(f"meter_{change}", meter=info.name or info.address, bus=info.bus, why=why)
-        yield from self._clear_leftovers()
+        yield from self._announcer.clear_leftovers(self._meters.values())
 
-    def _clear_leftovers(self) -> Iterator[Message]:
-        """Take back what was announced for meters that left the file.
-
-        Only when each meter of the file has answered or is known to be silent: until then a leftover may be the same
-        meter under its old name, whose history must not go. What has no name until it answers may be any of them; so
-        may what a search has not found yet, or has missed.
-        """
-        if any(bus.scan_at_start for bus in self._settings.buses):
-            return
-        unsettled = any(
-            not info.name or (info.online is None and info.interval != "manual") for info in self._meters.values()
-        )
-        if self._has_cleared or not self._has_learnt or unsettled or not self._settings.homeassistant.enabled:
-            return
-        self._has_cleared = True
-        names = {info.name for info in self._meters.values()}
-        for topic in self._announcements.leftovers(names):
-            yield from self._discover(self._announcements.forget(topic))
+    def _gone(self, info: MeterInfo) -> Iterator[Message]:
+        """Nothing is left of a meter, except under the name that it may have now."""
+        there = self._meters.get((info.bus, info.address))
+        if there is not None and there.name == info.name:
+            del self._meters[info.bus, info.address]
+        self.meters_changed = True
+        left = self._meters.values()
+        if info.name and all(other.name != info.name for other in left):
+            yield from self._alarms.forget(info.name)
+            yield self._interval(info, "")
+            seen = self._seen.pop(info.name, None)
+            self._last.pop(info.name, None)
+            for message in self._topics.no_meter(info.name, [item.key for item in seen.measurements] if seen else []):
+                self._said.pop(message.topic, None)
+                yield message
+            self._announcer.gone(info)
+        yield from self._announcer.clear_leftovers(left)
 
     def _reading(self, reading: Reading) -> Iterator[Message]:
         before = self._seen.get(reading.meter)
+        is_exchanged = before is not None and before.identity != reading.identity
         if before is not None and before.identity != reading.identity:
             yield from self._clear_values(before, reading)
             yield from self._alarms.exchanged(reading.meter, reading.identity)
@@ -228,9 +231,9 @@ class Publisher:
         measurements |= {item.key: item for item in reading.measurements}
         self._seen[reading.meter] = seen = replace(reading, measurements=tuple(measurements.values()))
         self._last[reading.meter] = reading
-        if self._settings.homeassistant.enabled and self._has_learnt:
-            yield from self._announce(seen)
-        for message in self._topics.of_reading(reading, measurements):
+        self._announcer.read(reading.meter, measurements, is_exchanged=is_exchanged)
+        yield from self._announce(seen)
+        for message in self._topics.of_reading(reading, self._keys(reading.meter)):
             if self._is_news(message, reading):
                 yield message
         if self._emoncms is not None:
@@ -256,21 +259,30 @@ class Publisher:
         self._said[message.topic] = content
         return known != content
 
+    def _keys(self, meter: str) -> list[str]:
+        """All that its document carries, with a value or without."""
+        return [*(item.key for item in self._seen[meter].measurements), *self._announcer.absent(meter)]
+
+    def _document(self, reading: Reading) -> Message:
+        return next(self._topics.of_reading(reading, self._keys(reading.meter)))
+
     def _announce(self, seen: Reading) -> Iterator[Message]:
         info = next((info for info in self._meters.values() if info.name == seen.meter), None)
-        bus, has_alarms = ("", False) if info is None else (info.bus, info.has_alarms)
-        items = [(item.key, item.unit, item.kind, item.decimals) for item in seen.measurements]
-        shape = (seen.identity, has_alarms, items)
-        if self._shapes.get(seen.meter) == shape:
-            return
-        self._shapes[seen.meter] = shape
-        topic = self._discovery.meter_topic(seen.identity, seen.meter)
-        payload = meter_payload(self._discovery, seen, bus, has_alarms=has_alarms)
-        messages = self._announcements.update(topic, payload)
-        if any(not text for _, text in messages):  # the meter was exchanged while nobody looked
+        messages = list(self._announcer.announce(seen, info))
+        if any(not message.payload for message in messages):  # the meter was exchanged while nobody looked
             yield from self._alarms.exchanged(seen.meter, seen.identity)
-        yield from self._discover(messages)
+        yield from messages
 
-    def _discover(self, messages: list[tuple[str, str]]) -> Iterator[Message]:
-        for topic, payload in messages:
-            yield Message(topic, payload, is_unique=True)
+    def _info(self) -> Message:
+        buses = self._settings.buses
+        counts = {"buses": len(buses), "meters": sum(len(bus.meters) for bus in buses)}
+        return self._topics.of_info(self._version, self._started, counts, self._public, self._log_level)
+
+    def _interval(self, info: MeterInfo, payload: str) -> Message:
+        return Message(f"{self._topics.meter(info.name)}/interval", payload)
+
+
+def _plain_interval(info: MeterInfo) -> str:
+    """Seconds, or the word that stands for none."""
+    number = interval_seconds(info)
+    return info.interval if number is None else f"{number:g}"

@@ -1,11 +1,9 @@
-"""The MQTT contract on one page: which event becomes which topics and payloads, and what may be asked for. Pure."""
+"""The MQTT contract on one page: which event becomes which topics and payloads. Pure."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from math import isfinite
-from typing import cast, get_args
 
 from mbusd import exact_json
 from mbusd.exact_json import JsonValue
@@ -14,27 +12,23 @@ from mbusd.model import (
     BusStatistics,
     BusTroubled,
     ChangeMeter,
-    ChangeName,
     Command,
     FoundMeter,
     Identity,
     MeterInfo,
     Outcome,
-    ReadAll,
     Reading,
     ReadNow,
     Scan,
     ScanChanged,
-    ScanMode,
     Value,
 )
+from mbusd.sinks.requests import Asked, request
 
-REQUESTS = ("read", "read_all", "scan", "set_address", "set_identification", "set_baudrate", "set_clock", "reset")
 ONLINE = "online"
 OFFLINE = "offline"
-OWN_TOPICS = frozenset({"alarm", "availability", "get", "telegram"})
+OWN_TOPICS = frozenset({"alarm", "availability", "get", "interval", "telegram"})
 """Words behind a meter's name that no key may take; no quantity is called so."""
-LONGEST_REQUEST = 10_000  # characters; answers echo parts of requests, and brokers have a limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +41,6 @@ class Message:
     qos: int = 1
     is_unique: bool = False  # a later message on the same topic does not stand in for this one
     is_fleeting: bool = False  # of now or never: whoever takes it puts the time to it
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A request that came by MQTT: a command, or why it is none; and where the answer goes, if anywhere."""
-
-    command: Command | None
-    error: str | None = None
-    response_topic: str | None = None
-    transaction: JsonValue = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +85,11 @@ class Topics:
     def of_bus(self, bus: str, *, up: bool) -> Message:
         return Message(self.bus_state(bus), ONLINE if up else OFFLINE)
 
+    def no_bus(self, bus: str) -> Iterator[Message]:
+        """Clears the topics of a bus that is no more."""
+        yield Message(self.bus_state(bus), "")
+        yield Message(f"{self.base}/bus/{bus}/statistics", "")
+
     def of_statistics(self, bus: str, statistics: BusStatistics, trouble: BusTroubled | None = None) -> Message:
         """Counts by name; `utilisation` in percent of the time; `trouble`: what is wrong with the wire, or null."""
         numbers = {name: getattr(statistics, name) for name in BusStatistics.__slots__}
@@ -141,6 +130,13 @@ class Topics:
         """Clears the topic: nobody asks this meter for alarms any more."""
         return Message(self.alarm(meter), "")
 
+    def no_meter(self, meter: str, keys: Iterable[str]) -> Iterator[Message]:
+        """Clears the topics of a meter that is read no more, and that had these keys."""
+        topics = [self.availability(meter), self.meter(meter)]
+        topics += [f"{self.meter(meter)}/{key}" for key in keys if key not in OWN_TOPICS]
+        for topic in topics:
+            yield Message(topic, "")
+
     def of_availability(self, info: MeterInfo) -> Message:
         return Message(self.availability(info.name), ONLINE if info.online else OFFLINE)
 
@@ -149,15 +145,22 @@ class Topics:
         return Message(f"{self.base}/bridge/meters", exact_json.dumps([_meter(info) for info in meters]))
 
     def of_info(
-        self, version: str, started: datetime, counts: Mapping[str, int], settings: Mapping[str, JsonValue]
+        self,
+        version: str,
+        started: datetime,
+        counts: Mapping[str, int],
+        settings: Mapping[str, JsonValue],
+        log_level: str | None = None,
     ) -> Message:
-        """Version, start, counts and settings, which must hold no secret."""
+        """Version, start, counts and settings, which must hold no secret; `log_level`: where it is not the file's."""
         document: dict[str, JsonValue] = {
             "version": version,
             "started": _utc(started),
             "counts": dict(counts),
             "config": dict(settings),
         }
+        if log_level is not None:
+            document["log_level"] = log_level
         return Message(f"{self.base}/bridge/info", exact_json.dumps(document))
 
     def of_event(self, kind: str, **details: JsonValue) -> Message:
@@ -185,30 +188,20 @@ class Topics:
             return Asked(ReadNow(words[0]))
         if len(words) == 3 and words[:2] == ["bridge", "request"]:
             response = f"{self.base}/bridge/response/{words[2]}"
-            return replace(_request(words[2], payload), response_topic=response)
+            return replace(request(words[2], payload), response_topic=response)
         return None
 
     def of_outcome(self, asked: Asked, outcome: Outcome) -> Iterator[Message]:
         """The answer to a request, for those who want one."""
         if asked.response_topic is None:
             return
-        document: dict[str, JsonValue] = {"status": "ok"}
-        if outcome.error:
-            document = {"status": "error", "error": outcome.error}
-        if outcome.found or (outcome.found is not None and not outcome.error):  # a lost port keeps what was found
-            found: list[JsonValue] = [_found(one) for one in outcome.found]
-            document["data"] = {"found": found, "remarks": list(outcome.remarks)}
-        elif outcome.error:
-            pass
-        elif isinstance(asked.command, Scan):
-            document["data"] = {}
-        elif isinstance(asked.command, ChangeMeter):
-            document["data"] = {"meter": asked.command.meter, "written": outcome.written}
-        elif isinstance(asked.command, ReadNow):
-            document["data"] = {"meter": asked.command.meter, "reading": _document(outcome.readings[0])}
-        else:
-            readings: dict[str, JsonValue] = {reading.meter: _document(reading) for reading in outcome.readings}
-            document["data"] = {"readings": readings, "failed": dict(outcome.failed)}
+        document: dict[str, JsonValue] = (
+            {"status": "error", "error": outcome.error} if outcome.error else {"status": "ok"}
+        )
+        if outcome.took is not None:
+            document["took"] = round(outcome.took, 3)
+        if outcome.found or not outcome.error:  # a lost port keeps what was found
+            document["data"] = _data(asked.command, outcome)
         if asked.transaction is not None:
             document["transaction"] = asked.transaction
         yield Message(asked.response_topic, exact_json.dumps(document), retain=False, is_unique=True)
@@ -219,72 +212,25 @@ def plain(value: Value) -> str:
     return value if isinstance(value, str) else exact_json.dumps(value).strip('"')
 
 
+def _data(command: Command | None, outcome: Outcome) -> JsonValue:
+    """What the answer to a command consists of."""
+    if outcome.found is not None:
+        return {"found": [_found(one) for one in outcome.found], "remarks": list(outcome.remarks)}
+    if outcome.data is not None:
+        return outcome.data
+    match command:
+        case Scan():
+            return {}
+        case ChangeMeter(meter):
+            return {"meter": meter, "written": outcome.written}
+        case ReadNow(meter):
+            return {"meter": meter, "reading": _document(outcome.readings[0])}
+    readings: dict[str, JsonValue] = {reading.meter: _document(reading) for reading in outcome.readings}
+    return {"readings": readings, "failed": dict(outcome.failed)}
+
+
 def _sentences(*parts: str) -> str:
     return " ".join(f"{part.rstrip('.')}." for part in parts if part)
-
-
-def _request(command: str, payload: str) -> Asked:
-    if len(payload) > LONGEST_REQUEST:
-        return Asked(None, f"the request is longer than {LONGEST_REQUEST} characters")
-    document = _parsed(payload)
-    if not isinstance(document, dict):
-        return Asked(None, "the payload is a JSON object or the name of a meter")
-    wanted, error = _command(command, document)
-    return Asked(wanted, error, transaction=document.get("transaction"))
-
-
-def _command(name: str, document: Mapping[str, JsonValue]) -> tuple[Command | None, str | None]:
-    """The command of that name, or why there is none."""
-    meter = document.get("meter")
-    match name:
-        case "read" if isinstance(meter, str | int) and not isinstance(meter, bool):
-            return ReadNow(str(meter)), None
-        case "read":
-            return None, 'read needs the name of a meter: {"meter": "…"}'
-        case "read_all":
-            return ReadAll(), None
-        case "scan":
-            return _scan(document)
-        case "set_address" | "set_identification" | "set_baudrate" | "set_clock" | "reset":
-            return _change(name, document)
-        case _:
-            return None, f"there is no request '{name}'; there are {', '.join(REQUESTS)}"
-
-
-def _parsed(payload: str) -> object:
-    """The JSON of a request; a bare word, also one that looks like a number, is a meter's name."""
-    if not payload.strip():
-        return {}
-    try:
-        document = json.loads(payload, parse_float=_finite, parse_constant=_finite)
-        exact_json.dumps(document)  # what is nested too deep to be echoed is no request
-    except (ValueError, RecursionError):
-        return {"meter": payload.strip()}
-    if isinstance(document, str):
-        return {"meter": document}
-    return document if isinstance(document, dict | list) else {"meter": payload.strip()}
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not isfinite(number):
-        raise ValueError(text)
-    return number
-
-
-def _change(what: ChangeName, document: Mapping[str, JsonValue]) -> tuple[Command | None, str | None]:
-    """`value` may also stand under the name of the thing: `{"meter": "flat_1", "address": 5}`."""
-    meter, value = document.get("meter"), document.get("value", document.get(what.removeprefix("set_")))
-    if not isinstance(meter, str) or isinstance(value, bool) or not isinstance(value, str | int | None):
-        return None, f'{what} takes {{"meter": name, "value": …}}'
-    return ChangeMeter(meter, what, None if value is None else str(value)), None
-
-
-def _scan(document: Mapping[str, JsonValue]) -> tuple[Command | None, str | None]:
-    bus, mode, cancel = document.get("bus"), document.get("mode", "both"), document.get("cancel", False)
-    if not isinstance(bus, str | None) or mode not in get_args(ScanMode) or not isinstance(cancel, bool):
-        return None, 'scan takes {"bus": name, "mode": "primary", "secondary" or "both", "cancel": true or false}'
-    return Scan(bus, cast("ScanMode", mode), cancel), None
 
 
 def _found(meter: FoundMeter) -> dict[str, JsonValue]:

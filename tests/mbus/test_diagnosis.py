@@ -181,6 +181,45 @@ def test_a_driver_that_gives_00_for_wrong_parity_is_told_from_a_short_circuit() 
     assert verdict_of(Observations(read(1, bytes(4), bytes(4)))).code == "short_circuit"
 
 
+@pytest.mark.parametrize(
+    ("acknowledged", "telegram"),
+    [
+        (bytes(6) + E5, bytes(6) + TELEGRAM[:-3] + bytes(20)),
+        (E5 + bytes(40), TELEGRAM + bytes(40)),
+        (bytes(4) + E5 + bytes(4), bytes(4) + TELEGRAM),
+    ],
+)
+def test_a_meter_that_is_heard_through_a_short_circuit_is_not_several(acknowledged: bytes, telegram: bytes) -> None:
+    assert verdict_of(Observations(read(1, acknowledged, telegram), expected=1)).code == "short_circuit"
+
+
+def test_what_is_unreadable_in_another_way_each_time_is_named_too() -> None:
+    babble = [Observation(req_ud2(5, fcb=True), bytes.fromhex(text)) for text in ("20 11 22", "93 01", "48 44")]
+    verdict = verdict_of(Observations([Observation(snd_nke(5), E5), *babble], expected=1))
+    assert verdict.code == "noise"
+    assert "different each time" in verdict.what
+
+
+def test_a_mask_that_is_read_and_means_several_is_named() -> None:
+    master = Master(SimulatedBus([meter(1), meter(2, identification="87654321", delay=0.0213)]))
+    master.asks(select(SecondaryAddress("F" * 16)))
+    master.asks(req_ud2(0xFD, fcb=True))
+    assert verdict_of(Observations(master.observations, expected=1)).code == "several_meters"
+
+
+@pytest.mark.parametrize(
+    "why",
+    [
+        "device reports readiness to read but returned no data (device disconnected or multiple access on port?)",
+        "[Errno 5] Input/output error",
+    ],
+)
+def test_a_device_that_is_gone_is_said_to_be_unplugged(why: str) -> None:
+    verdict = verdict_of(Observations(port_trouble=f"/dev/ttyUSB0: {why}"))
+    assert verdict.code == "port_lost"
+    assert verdict.what == "the device was unplugged, or has lost its power"
+
+
 def test_a_bus_where_all_is_well_has_no_verdict() -> None:
     master = Master(SimulatedBus([meter(1), meter(2)]))
     for address in ("1", "2", "12345671"):

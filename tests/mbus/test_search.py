@@ -217,6 +217,26 @@ def test_a_third_of_the_same_identification_and_of_an_odd_kind_is_found_by_an_ex
     assert addresses(searched(meters, Search(exhaustive=True))) == own(meters)
 
 
+def test_three_of_the_same_identification_are_found_without_being_asked_for() -> None:
+    """In step: what comes from all of them shows that there is one more than two."""
+    chance = Random(8)  # noqa: S311
+    for third in (("ABB", 0x62, 4), ("KAM", 9, 0x37), ("KAM", 0x7D, 4), ("XQZ", 0x7E, 0x3B)):
+        meters = [meter(identity("12345678", *kind), chance) for kind in (HEAT, ("KAM", 0x21, 4), third)]
+        meters += [meter(identity(one, *HEAT), chance) for one in at_random(chance, 6)]
+        assert addresses(searched(meters)) == own(meters)
+
+
+def test_where_a_third_may_hide_that_is_said() -> None:
+    """Out of step, nothing shows how many there are."""
+    chance = Random(9)  # noqa: S311
+    meters = [meter(identity("12345678", "KAM", version, 4), chance) for version in (9, 0x21)]
+    for number, one in enumerate(meters):
+        one.delay = 0.03 + number * 0.0013
+    search = searched(meters, baudrate=2400)
+    assert addresses(search) == own(meters)
+    assert search.doubtful_identifications == ["12345678"]
+
+
 def test_meters_that_sleep_are_found() -> None:
     for seed in range(20):
         chance = Random(seed)  # noqa: S311

@@ -260,6 +260,35 @@ def test_empty_addresses_of_a_scan_are_no_meters() -> None:
     assert [meter.meter for meter in bus.tap.meters()] == ["7"]
 
 
+def test_a_meter_that_is_asked_at_several_addresses_is_one() -> None:
+    bus = Bus().says(NKE, E5, request(), answer())
+    part = encode(select(SecondaryAddress("12345678FFFFFFFF")))
+    silent = encode(req_ud2(0xFD, fcb=True))
+    bus.says(SELECT, E5, silent, answer(), part, E5, silent).waits(1).says(
+        request(2), answer(2, identity=KAM[:-2] + "06")
+    )
+    bus.done()
+    first, second = bus.tap.meters()
+    assert (first.meter, first.identity, first.requests, first.read_outs) == ("1", SecondaryAddress(KAM_ADDRESS), 3, 2)
+    assert first.silent == 1
+    assert (second.meter, second.requests) == ("2", 1)
+
+
+def test_two_primary_addresses_are_two_places_whoever_answers_there() -> None:
+    bus = Bus().says(request(1), answer(1), request(2), answer(2))
+    bus.done()
+    assert [meter.meter for meter in bus.tap.meters()] == ["1", "2"]
+
+
+@pytest.mark.parametrize("garbled", [request()[:3] + b"\x00\x16", b"\x10\x7b", SELECT[:-3] + b"\x00\x16"])
+def test_a_garbled_request_is_no_answer(garbled: bytes) -> None:
+    broken = Bus().says(NKE, E5, garbled).waits(0.5).done()
+    assert outcomes(broken) == ["answered", "noise"]
+    assert broken[1].answers[0].sender == "master"
+    unanswered = Bus().says(request(2), garbled).waits(0.5).done()
+    assert outcomes(unanswered) == ["silent", "noise"]
+
+
 class TwoAdapters:
     """Two taps, one for each direction, that hand over their bytes some time after they were on the wire."""
 

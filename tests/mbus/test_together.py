@@ -7,7 +7,7 @@ from mbusd.mbus.address import SELECTED, SecondaryAddress
 from mbusd.mbus.frames import LongFrame, encode
 from mbusd.mbus.probe import Meter
 from mbusd.mbus.telegram import decode
-from mbusd.mbus.together import accounts_for
+from mbusd.mbus.together import accounts_for, shows_another
 from mbusd.simulator import identity
 from mbusd.superposition import superpose
 
@@ -57,6 +57,20 @@ def test_nothing_follows_where_meters_send_the_same() -> None:
 def test_nothing_follows_of_answers_that_are_out_of_step() -> None:
     one, two, *others = [worn(11111111 * number) for number in range(1, 9)]
     assert not accounts_for([one, two], heard_of([one, two], offset=7), others)
+
+
+def test_one_more_than_are_known_shows_and_nobody_shows_where_all_are_known() -> None:
+    for _ in range(50):
+        one, two, third = [worn(11111111 * number) for number in range(1, 4)]
+        assert shows_another([one, two], heard_of([one, two, third]))
+        assert not shows_another([one, two], heard_of([one, two]))
+        assert not shows_another([one, two], heard_of([one, two, third], offset=7))  # who knows
+
+
+def test_one_more_shows_by_its_manufacturer_where_all_values_are_zero() -> None:
+    alike = [sent(identity("12345678", *kind), 1, bytes(24)) for kind in (("KAM", 9, 4), ("KAM", 11, 4), ("ELS", 9, 4))]
+    assert shows_another(alike[:2], heard_of(alike))
+    assert not accounts_for(alike[:2], heard_of(alike), [worn(11111111 * number) for number in range(1, 8)])
 
 
 def test_few_witnesses_prove_nothing() -> None:

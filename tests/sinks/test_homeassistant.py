@@ -19,13 +19,15 @@ from mbusd.model import Effect, Function, Identity, Kind, Measurement, Reading, 
 from mbusd.sinks import homeassistant_map as table
 from mbusd.sinks.announcements import Announcements
 from mbusd.sinks.entities import Component, components_of
-from mbusd.sinks.homeassistant import Discovery, Payload, bridge_payload, meter_payload
+from mbusd.sinks.homeassistant import Discovery, Payload, Place, meter_payload
+from mbusd.sinks.own_devices import bridge_payload, bus_payload
 from mbusd.units import to_user
 
 MAP = Path(__file__).parents[3] / "shared" / "homeassistant" / "ha_map.yaml"
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 HEAT = Identity("12345678", "KAM", 8, 4, "heat", "123456782D2C0804")
 DISCOVERY = Discovery(version="1.2.3", url="https://example.org/mbusd")
+EVERYTHING = Place("cellar", "Boiler room", has_alarms=True, is_periodic=True)
 TOPIC = "homeassistant/device/mbusd_123456782D2C0804/config"
 
 # class: units and state classes that Home Assistant 2025.4.4 and 2026.11.0 accept; units that 2026.11.0 alone accepts
@@ -90,7 +92,7 @@ def components(payload: Payload) -> Mapping[str, Mapping[str, JsonValue]]:
 
 
 def announced(*items: Measurement, identity: Identity = HEAT, meter: str = "heat_pump") -> Payload:
-    return meter_payload(DISCOVERY, reading(*items, identity=identity, meter=meter), "cellar")
+    return meter_payload(DISCOVERY, reading(*items, identity=identity, meter=meter), Place("cellar"))
 
 
 def all_sorts() -> Iterator[Measurement]:
@@ -278,7 +280,7 @@ def test_the_message_of_a_meter() -> None:
         "name": "heat_pump",
         "mf": "KAM",
         "mdl": "Heat meter",
-        "via_device": "mbusd_bridge",
+        "via_device": "mbusd_bridge_bus_cellar",
         "sn": "12345678",
         "hw": "8",
     }
@@ -408,11 +410,37 @@ def test_two_meters_that_never_said_who_they_are_stay_apart() -> None:
     assert all(re.fullmatch(r"homeassistant/device/[a-zA-Z0-9_-]+/config", topic) for topic in topics)
 
 
+def test_what_is_known_of_the_place_of_a_meter() -> None:
+    where = replace(DISCOVERY, configuration_url="https://example.org/house")
+    payload = meter_payload(where, reading(ENERGY), EVERYTHING)
+    device = payload["dev"]
+    assert isinstance(device, dict)
+    assert (device["sa"], device["cu"]) == ("Boiler room", "https://example.org/house")
+    assert device["via_device"] == where.bus_id("cellar")
+    for other in (bridge_payload(where), bus_payload(where, "cellar")):
+        assert isinstance(other["dev"], dict)
+        assert other["dev"]["cu"] == "https://example.org/house"
+    found = components(payload)
+    assert found["alarm"]["stat_t"] == "mbusd/heat_pump/alarm"
+    assert (found["interval"]["stat_t"], found["interval"]["cmd_t"]) == (
+        "mbusd/heat_pump/interval",
+        "mbusd/bridge/request/interval",
+    )
+    assert found["interval"]["cmd_tpl"] == """{{ {'meter': "heat_pump", 'interval': value} | tojson }}"""
+
+
+def test_an_entity_is_called_as_its_owner_calls_it() -> None:
+    renamed = replace(ENERGY, key="house_heat")
+    place = Place("cellar", own_names=frozenset({"house_heat", "other"}))
+    each = components(meter_payload(DISCOVERY, reading(renamed, VOLUME), place))
+    assert (each["house_heat"]["name"], each["volume"]["name"]) == ("House heat", "Volume")
+
+
 # ---- the message of the daemon
 
 
 def test_the_message_of_the_daemon() -> None:
-    payload = bridge_payload(DISCOVERY, ["cellar", "2nd floor"])
+    payload = bridge_payload(DISCOVERY)
     assert payload.keys() <= ROOT_KEYS
     found = components(payload)
     connection = found["connectivity"]
@@ -424,30 +452,65 @@ def test_the_message_of_the_daemon() -> None:
     assert "avty" not in connection
     assert "avty" not in payload
     assert found["read_all"]["cmd_t"] == "mbusd/bridge/request/read_all"
-    assert found["bus_cellar_state"]["stat_t"] == "mbusd/bus/cellar/state"
+    assert (found["log_level"]["p"], found["log_level"]["cmd_t"]) == ("select", "mbusd/bridge/request/log_level")
+    assert found["log_level"]["ops"] == ["debug", "info", "warning", "error"]
+    assert all("avty" in each for key, each in found.items() if key != "connectivity")
+
+
+def test_the_message_of_a_bus() -> None:
+    payload = bus_payload(DISCOVERY, "cellar")
+    assert payload.keys() <= ROOT_KEYS
+    assert payload["dev"] == {
+        "ids": ["mbusd_bridge_bus_cellar"],
+        "name": "M-Bus cellar",
+        "mf": "mbusd",
+        "mdl": "M-Bus",
+        "via_device": "mbusd_bridge",
+        "sw": "1.2.3",
+    }
+    assert payload["avty"] == [{"t": "mbusd/bridge/state"}]
+    assert payload["stat_t"] == "mbusd/bus/cellar/statistics"
+    found = components(payload)
+    assert found["state"]["stat_t"] == "mbusd/bus/cellar/state"
     for count in ("read_outs", "failures", "retries", "timeouts", "noise", "utilisation"):
-        each = found[f"bus_cellar_{count}"]
-        assert each["stat_t"] == "mbusd/bus/cellar/statistics"
+        each = found[count]
         assert each["val_tpl"] == f'{{{{ value_json.get("{count}") }}}}'
         assert each["ent_cat"] == "diagnostic"
         assert_accepted(each, newer=False)
-    assert found["bus_cellar_utilisation"]["unit_of_meas"] == "%"
-    assert all("avty" in each for key, each in found.items() if key != "connectivity")
-    assert len({str(each["name"]) for each in found.values()}) == len(found)
+    assert found["utilisation"]["unit_of_meas"] == "%"
+    for button in ("scan", "read_all"):
+        assert found[button]["cmd_t"] == f"mbusd/bridge/request/{button}"
+        assert json.loads(str(found[button]["pl_prs"])) == {"bus": "cellar"}
+    assert found["noise"]["uniq_id"] == "mbusd_bridge_bus_cellar_noise"
+    assert found["noise"]["def_ent_id"] == "sensor.mbusd_bus_cellar_noise"
+
+
+@pytest.mark.parametrize(("one", "other"), [("a b", "a_b"), ("ä", "a"), ("水", "火")])
+def test_buses_stay_apart(one: str, other: str) -> None:
+    assert DISCOVERY.bus_topic(one) != DISCOVERY.bus_topic(other)
+    ids = [{str(each["uniq_id"]) for each in components(bus_payload(DISCOVERY, bus)).values()} for bus in (one, other)]
+    assert ids[0].isdisjoint(ids[1])
+
+
+def test_a_bus_is_never_taken_for_a_meter_that_did_not_say_who_it_is() -> None:
+    nobody = Identity("", "", None, None, "unknown", "F" * 16)
+    assert DISCOVERY.meter_topic(nobody, "bus_cellar") != DISCOVERY.bus_topic("cellar")
 
 
 def test_two_daemons_on_one_broker_are_two_devices() -> None:
     attic = Discovery(base_topic="mbusd/attic")
     assert attic.bridge_topic != DISCOVERY.bridge_topic
-    device = bridge_payload(attic, [])["dev"]
+    device = bridge_payload(attic)["dev"]
     assert isinstance(device, dict)
     assert device["ids"] == [attic.bridge_id]
 
 
-@pytest.mark.parametrize("payload", [announced(measured("energy", "Wh")), bridge_payload(DISCOVERY, ["cellar"])])
+@pytest.mark.parametrize(
+    "payload", [announced(measured("energy", "Wh")), bridge_payload(DISCOVERY), bus_payload(DISCOVERY, "cellar")]
+)
 def test_binary_sensors_and_templates(payload: Payload) -> None:
     for each in components(payload).values():
-        assert each["p"] in ("sensor", "binary_sensor", "button")
+        assert each["p"] in ("sensor", "binary_sensor", "button", "select")
         if each["p"] == "binary_sensor":
             assert each["dev_cla"] in BINARY_SENSOR_CLASSES
         # an attribute that is missing would be a warning in the log for each message
@@ -476,6 +539,53 @@ def test_what_goes_gets_a_tombstone_first(announcements: Announcements) -> None:
     assert announcements.update(TOPIC, announced(ENERGY)) == []
 
 
+def test_what_is_new_waits_until_the_old_is_gone(announcements: Announcements) -> None:
+    """Home Assistant would give a second entity of the same name an id with a number."""
+    announcements.update(TOPIC, announced(ENERGY, VOLUME))
+    (first, second) = announcements.update(TOPIC, announced(replace(ENERGY, key="heat"), VOLUME))
+    during, after = (json.loads(payload)["cmps"] for _, payload in (first, second))
+    assert during["energy"] == {"p": "sensor"}
+    assert "heat" not in during
+    assert during["volume"] == after["volume"]
+    assert after["heat"]["def_ent_id"] == "sensor.heat_pump_energy"
+
+
+def test_an_entity_that_moves_to_another_device_of_ours_is_let_go_first(announcements: Announcements) -> None:
+    """Of the version before, which showed the buses with the bridge."""
+    bus = components(bus_payload(DISCOVERY, "cellar"))
+    earlier = bridge_payload(DISCOVERY)
+    before = components(earlier)
+    earlier["cmps"] = {**before, "bus_cellar_noise": bus["noise"], "bus_attic_noise": {**bus["noise"], "uniq_id": "x"}}
+    assert announcements.learn(DISCOVERY.bridge_topic, dumps(earlier))
+    own = {
+        DISCOVERY.bridge_topic: bridge_payload(DISCOVERY),
+        DISCOVERY.bus_topic("cellar"): bus_payload(DISCOVERY, "cellar"),
+    }
+    messages = announcements.update_own(own)
+    assert messages == [
+        (DISCOVERY.bridge_topic, dumps({"migr_discvry": True})),
+        (DISCOVERY.bus_topic("cellar"), dumps(bus_payload(DISCOVERY, "cellar"))),
+        (DISCOVERY.bridge_topic, dumps(bridge_payload(DISCOVERY))),
+    ]
+    assert announcements.update_own(own) == []
+
+
+def test_a_bus_that_left_the_file_goes(announcements: Announcements) -> None:
+    attic = DISCOVERY.bus_topic("attic")
+    assert announcements.learn(attic, dumps(bus_payload(DISCOVERY, "attic")))
+    own = {DISCOVERY.bridge_topic: bridge_payload(DISCOVERY)}
+    assert announcements.update_own(own)[0] == (attic, "")
+    assert announcements.leftovers([]) == []
+    other = Discovery(base_topic="other")
+    assert not announcements.learn(other.bus_topic("attic"), dumps(bus_payload(other, "attic")))
+
+
+def test_the_keys_that_entities_show(announcements: Announcements) -> None:
+    items = (ENERGY, replace(measured("customer"), kind="text"), _dated("bits", "04", "error_flags"))
+    announcements.update(TOPIC, meter_payload(DISCOVERY, reading(*items), EVERYTHING))
+    assert announcements.keys(TOPIC) == {"energy", "customer", "error_flags"}
+
+
 def test_another_platform_under_the_same_id_comes_after_a_tombstone(announcements: Announcements) -> None:
     before, after = announced(ENERGY), announced(ENERGY)
     before["cmps"] = {**components(before), "energy": {**components(before)["energy"], "p": "binary_sensor"}}
@@ -487,8 +597,8 @@ def test_another_platform_under_the_same_id_comes_after_a_tombstone(announcement
 
 def test_an_incomplete_reading_removes_nothing(announcements: Announcements) -> None:
     announcements.update(TOPIC, announced(ENERGY, VOLUME))
-    assert announcements.update(TOPIC, announced(ENERGY), keep=True) == []
-    (message,) = announcements.update(TOPIC, announced(measured("power", "W")), keep=True)
+    assert announcements.update(TOPIC, announced(ENERGY), keep=["volume"]) == []
+    (message,) = announcements.update(TOPIC, announced(measured("power", "W")), keep=["volume", "energy"])
     assert {"energy", "volume", "power"} <= json.loads(message[1])["cmps"].keys()
 
 
@@ -508,7 +618,7 @@ def test_a_renamed_meter_stays_the_same_device(announcements: Announcements) -> 
 
 
 def test_meters_that_left_the_configuration_are_found(announcements: Announcements) -> None:
-    announcements.learn(DISCOVERY.bridge_topic, dumps(bridge_payload(DISCOVERY, [])))
+    announcements.learn(DISCOVERY.bridge_topic, dumps(bridge_payload(DISCOVERY)))
     announcements.learn(TOPIC, dumps(announced(ENERGY)))
     assert announcements.leftovers(["heat_pump"]) == []
     assert announcements.leftovers(["other"]) == [TOPIC]
@@ -550,7 +660,7 @@ def test_a_device_that_a_user_deleted_comes_back_with_the_next_reading(announcem
         ),  # of a daemon with base topic mbusd/attic
         (TOPIC, dumps(announced(ENERGY) | {"stat_t": None})),
         ("homeassistant/device/0x00158d/config", dumps(announced(ENERGY))),
-        ("homeassistant/device/mbusd_bridge_2/config", dumps(bridge_payload(DISCOVERY, []))),
+        ("homeassistant/device/mbusd_bridge_2/config", dumps(bridge_payload(DISCOVERY))),
         (TOPIC, ""),
     ],
 )
@@ -561,7 +671,7 @@ def test_what_others_announced_is_left_alone(announcements: Announcements, topic
 
 def test_a_broker_that_lost_everything_gets_the_daemon_first(announcements: Announcements) -> None:
     announcements.update(TOPIC, announced(ENERGY))
-    announcements.update(DISCOVERY.bridge_topic, bridge_payload(DISCOVERY, ["cellar"]))
+    announcements.update(DISCOVERY.bridge_topic, bridge_payload(DISCOVERY))
     assert [topic for topic, _ in announcements.messages()] == [DISCOVERY.bridge_topic, TOPIC]
 
 
@@ -609,7 +719,7 @@ def test_entities_look_as_proposed() -> None:
 
 def test_an_alarm_is_a_problem_of_the_meter_where_it_is_asked_for_alarms() -> None:
     assert "alarm" not in components(announced(ENERGY))
-    each = components(meter_payload(DISCOVERY, reading(ENERGY), "cellar", has_alarms=True))["alarm"]
+    each = components(meter_payload(DISCOVERY, reading(ENERGY), EVERYTHING))["alarm"]
     assert (each["p"], each["name"], each["dev_cla"]) == ("binary_sensor", "Alarm", "problem")
     assert each["stat_t"] == each["json_attr_t"] == "mbusd/heat_pump/alarm"
     assert each["uniq_id"] == "mbusd_123456782D2C0804_alarm"
@@ -618,11 +728,11 @@ def test_an_alarm_is_a_problem_of_the_meter_where_it_is_asked_for_alarms() -> No
 
 
 def test_what_is_wrong_with_a_bus_is_a_problem_of_the_bridge() -> None:
-    each = components(bridge_payload(DISCOVERY, ["cellar"]))["bus_cellar_trouble"]
-    assert (each["p"], each["name"], each["dev_cla"]) == ("binary_sensor", "Bus cellar trouble", "problem")
-    assert each["stat_t"] == "mbusd/bus/cellar/statistics"
+    each = components(bus_payload(DISCOVERY, "cellar"))["trouble"]
+    assert (each["p"], each["name"], each["dev_cla"]) == ("binary_sensor", "Trouble", "problem")
+    assert "stat_t" not in each
 
 
 def test_no_measurement_has_the_id_of_an_entity_of_ours() -> None:
-    ours = set(components(meter_payload(DISCOVERY, reading(), "cellar", has_alarms=True)))
+    ours = set(components(meter_payload(DISCOVERY, reading(), EVERYTHING)))
     assert not ours & {quantity for quantity, _ in QUANTITIES}

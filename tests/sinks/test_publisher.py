@@ -28,6 +28,7 @@ from mbusd.sinks.topics import Message
 from tests.sinks.readings import HEAT, NOON, SUCCESSOR, info, reading
 
 CONFIG = "homeassistant/device/mbusd_{}/config"
+BUS = CONFIG.format("bridge_bus_cellar")
 OLD, NEW, BRIDGE = CONFIG.format(HEAT.address), CONFIG.format(SUCCESSOR.address), CONFIG.format("bridge")
 
 INFO = (
@@ -161,11 +162,97 @@ def test_nothing_is_announced_before_it_is_known_what_was_there() -> None:
     assert one.learn(OLD, announced())  # with a volume, which the meter does not send any more
     assert one.learn(BRIDGE, json.dumps({"o": {"name": "mbusd"}, "cmps": {"bus_attic_state": {"p": "sensor", "x": 1}}}))
     after = discovered(said(one.learnt()))
-    assert [topic for topic, _ in after] == [BRIDGE, BRIDGE, OLD, OLD]
+    assert [topic for topic, _ in after] == [BRIDGE, BRIDGE, BUS, OLD]
     assert components(after[0][1])["bus_attic_state"] == {"p": "sensor"}
     assert "bus_attic_state" not in components(after[1][1])
-    assert components(after[2][1])["volume"] == {"p": "sensor"}
-    assert "volume" not in components(after[3][1])
+
+
+def restarted(**keys: object) -> Publisher:
+    """A new life, in which the meter has not been read yet; the one before has announced energy and volume."""
+    meter = {"name": "heat_pump", "address": 68, "keys": keys}
+    buses = [{"name": "cellar", "port": "/dev/x", "meters": [meter]}]
+    one = Publisher(Settings.model_validate({"buses": buses}), "1.2", NOON, {})
+    assert one.learn(OLD, announced())
+    list(one.take(MeterChanged(info(online=None))))
+    return one
+
+
+def volumes(messages: Iterable[tuple[str, str]]) -> list[object]:
+    """What the documents say of the volume; "nothing" where they do not have it."""
+    documents = [json.loads(payload) for topic, payload in messages if topic == "mbusd/heat_pump"]
+    return [document.get("volume", "nothing") for document in documents]
+
+
+def test_what_was_announced_and_is_not_read_stays_for_a_while_without_a_value() -> None:
+    one = restarted()
+    list(one.learnt())
+    for _ in range(2):
+        after = taken(one, ReadingTaken(reading(energy=10)))
+        assert all("volume" in components(payload) for _, payload in discovered(after))
+        assert volumes(after) == [None]
+    after = taken(one, ReadingTaken(reading(energy=10)))
+    (first, second) = discovered(after)
+    assert components(first[1])["volume"] == {"p": "sensor"}
+    assert "volume" not in components(second[1])
+    assert volumes(after) == ["nothing"]
+
+
+def test_what_was_announced_and_comes_again_is_there_as_before() -> None:
+    one = restarted()
+    list(one.learnt())
+    list(one.take(ReadingTaken(reading(energy=10))))
+    assert volumes(taken(one, ReadingTaken(reading()))) == [2.72]
+    for _ in range(3):
+        assert volumes(taken(one, ReadingTaken(reading(energy=10)))) == [None]
+
+
+def test_a_document_that_came_before_it_was_known_what_is_announced_is_said_again() -> None:
+    one = restarted()
+    assert volumes(taken(one, ReadingTaken(reading(energy=10)))) == ["nothing"]
+    assert volumes(said(one.learnt())) == [None]
+
+
+@pytest.mark.parametrize(
+    "keys", [{"exclude": ["vol*"]}, {"include": ["energy"]}, {"rename": {"volume": "water_through"}}]
+)
+def test_what_its_owner_does_not_want_any_more_goes_at_once(keys: Mapping[str, object]) -> None:
+    one = restarted(**keys)
+    list(one.learnt())
+    after = taken(one, ReadingTaken(reading(energy=10)))
+    assert components(discovered(after)[0][1])["volume"] == {"p": "sensor"}
+    assert volumes(after) == ["nothing"]
+
+
+def test_the_successor_owes_nothing_of_the_meter_before_it() -> None:
+    one = restarted()
+    list(one.learnt())
+    list(one.take(ReadingTaken(reading(energy=10))))
+    assert volumes(taken(one, ReadingTaken(reading(SUCCESSOR, energy=1)))) == ["nothing"]
+
+
+def test_the_interval_is_said_when_it_changes(settled: Publisher) -> None:
+    topic = "mbusd/heat_pump/interval"
+    assert topic not in dict(taken(settled, MeterChanged(info())))
+    list(settled.take(ReadingTaken(reading())))
+    assert dict(taken(settled, MeterChanged(info(interval="600s"))))[topic] == "600"
+    after = taken(settled, MeterChanged(info(interval="manual")))
+    assert dict(after)[topic] == "manual"
+    (first, second) = discovered(after)
+    assert components(first[1])["interval"] == {"p": "number"}
+    assert "interval" not in components(second[1])
+    assert (topic, "") in taken(settled, MeterChanged(info("boiler")))
+
+
+def test_a_meter_has_the_area_of_its_settings() -> None:
+    document = {
+        "homeassistant": {"configuration_url": "https://example.org/house"},
+        "buses": [{"name": "cellar", "port": "/dev/x", "meters": [{"address": 68, "area": "Boiler room"}]}],
+    }
+    one = Publisher(Settings.model_validate(document), "1.2", NOON, {})
+    list(one.learnt())
+    list(one.take(MeterChanged(info())))
+    device = json.loads(dict(taken(one, ReadingTaken(reading())))[OLD])["dev"]
+    assert (device["sa"], device["cu"]) == ("Boiler room", "https://example.org/house")
 
 
 def test_a_renamed_meter_is_not_removed_before_it_had_time_to_answer() -> None:

@@ -14,17 +14,24 @@ from mbusd.model import (
     BusStatistics,
     BusTroubled,
     Command,
+    Decode,
+    Forget,
     FoundMeter,
     Outcome,
     ReadAll,
     ReadNow,
+    Reload,
     Scan,
     ScanChanged,
+    SetInterval,
+    SetLogLevel,
 )
-from mbusd.sinks.topics import OWN_TOPICS, REQUESTS, Asked, Message, Topics, plain
+from mbusd.sinks.requests import REQUESTS, Asked
+from mbusd.sinks.topics import OWN_TOPICS, Message, Topics, plain
 from tests.sinks.readings import HEAT, NOON, info, measured, reading
 
 TOPICS = Topics()
+INTERVAL_TAKES = 'interval takes {"meter": name, "interval": "10m"}, or "bus" in place of "meter" for all on it'
 SCAN_TAKES = 'scan takes {"bus": name, "mode": "primary", "secondary" or "both", "cancel": true or false}'
 
 
@@ -238,6 +245,18 @@ def test_the_bridge_tells_who_it_is_and_what_happens() -> None:
         ("scan", '{"mode": "primary", "bus": null}', Scan(None, "primary")),
         ("scan", '{"cancel": true}', Scan(is_cancel=True)),
         ("scan", '{"bus": "cellar", "cancel": false}', Scan("cellar")),
+        ("read_all", '{"bus": "cellar"}', ReadAll("cellar")),
+        ("forget", "heat", Forget("heat")),
+        ("forget", '{"meter": "heat"}', Forget("heat")),
+        ("interval", '{"meter": "heat", "interval": "10m"}', SetInterval("10m", "heat")),
+        ("interval", '{"meter": "heat", "interval": 600}', SetInterval("600", "heat")),
+        ("interval", '{"bus": "cellar", "interval": "manual"}', SetInterval("manual", None, "cellar")),
+        ("decode", "68 03", Decode("68 03")),
+        ("decode", "6803", Decode("6803")),
+        ("decode", '{"hex": "E5"}', Decode("E5")),
+        ("log_level", "debug", SetLogLevel("debug")),
+        ("log_level", '{"level": "debug"}', SetLogLevel("debug")),
+        ("reload", "", Reload()),
     ],
 )
 def test_requests(command: str, payload: str, asked: Command) -> None:
@@ -254,6 +273,12 @@ def test_requests(command: str, payload: str, asked: Command) -> None:
         ("read", '{"meter": ["x"]}', 'read needs the name of a meter: {"meter": "…"}'),
         ("read", "[1]", "the payload is a JSON object or the name of a meter"),
         ("scan", '{"mode": "all"}', SCAN_TAKES),
+        ("read_all", '{"bus": 5}', 'read_all takes {"bus": name}'),
+        ("decode", "{}", 'decode takes {"hex": "…"}, or only that text'),
+        ("log_level", '{"level": true}', 'log_level takes {"level": "…"}, or only that text'),
+        ("interval", '{"meter": "heat"}', INTERVAL_TAKES),
+        ("interval", '{"meter": "heat", "bus": "cellar", "interval": 5}', INTERVAL_TAKES),
+        ("interval", '{"interval": "5m"}', INTERVAL_TAKES),
         ("scan", '{"mode": ["both"]}', SCAN_TAKES),
         ("scan", '{"bus": 5}', SCAN_TAKES),
         ("scan", '{"cancel": 1}', SCAN_TAKES),

@@ -1,0 +1,227 @@
+"""What outlives a restart: the meters that scans have found, and notes of other rooms, in one small file.
+
+The file is written seldom, for it may lie on an SD card, and whole or not at all. Without a folder everything is
+remembered as long as the daemon lives.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NoReturn
+
+from mbusd import exact_json
+from mbusd.exact_json import JsonValue
+from mbusd.mbus.address import parse_address
+from mbusd.model import Identity, ScanMode
+
+log = logging.getLogger(__name__)
+
+VERSION = 1
+FILE = "state.json"
+SAVE_SECONDS = 60.0  # between two writes, at the least
+_MODES: tuple[ScanMode, ...] = ("primary", "secondary", "both")
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """A meter that a scan has found: the address to read it by, and who it is, as soon as it was read."""
+
+    address: str
+    found_at: datetime  # aware, UTC
+    identity: Identity | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Bus:
+    scanned: ScanMode | None = None  # what was looked for to the end, and not in vain
+    meters: tuple[Remembered, ...] = ()
+
+
+class Memory:
+    """What is known from earlier lives; `folder` None: nothing, and nothing is left to later ones."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._path = None if folder is None else folder / FILE
+        self._buses: dict[str, _Bus] = {}
+        self._notes: dict[str, JsonValue] = {}
+        self._saved = ""
+        self._is_changed = False
+        self._trouble = ""
+        self._writing = threading.Lock()
+
+    @classmethod
+    def load(cls, folder: Path | None) -> "Memory":
+        """The memory in a folder, which is made if need be; a broken file is put aside and costs nothing but itself."""
+        memory = cls(folder)
+        path = memory._path
+        if path is None:
+            log.info("nothing is remembered across restarts: there is no state_dir, and no $STATE_DIRECTORY")
+            return memory
+        try:
+            memory._take(json.loads(path.read_text("utf-8")))
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, RecursionError) as error:
+            _put_aside(path, error)
+            return cls(folder)
+        return memory
+
+    def meters(self, bus: str) -> tuple[Remembered, ...]:
+        """What scans have found on a bus."""
+        return self._bus(bus).meters
+
+    def keep_meters(self, bus: str, meters: tuple[Remembered, ...]) -> None:
+        """These are the meters of a bus that scans have found, and no others."""
+        self._keep(bus, replace(self._bus(bus), meters=meters))
+
+    def has_scanned(self, bus: str, mode: ScanMode) -> bool:
+        """Whether a bus was looked through that way, to the end, and anybody was found there."""
+        return self._bus(bus).scanned in (mode, "both")
+
+    def note_scan(self, bus: str, mode: ScanMode) -> None:
+        """A bus was looked through that way."""
+        before = self._bus(bus)
+        self._keep(bus, replace(before, scanned=mode if before.scanned in (mode, None) else "both"))
+
+    def note(self, section: str) -> JsonValue:
+        """What another room has noted last; None: nothing."""
+        return self._notes.get(section)
+
+    def set_note(self, section: str, value: JsonValue) -> None:
+        """Note what can be written as JSON (mappings with text as keys); it comes back as JSON brings it back."""
+        plain: JsonValue = json.loads(exact_json.dumps(value))  # a copy: the other room may go on with its own
+        if self._notes.get(section) != plain:
+            self._notes[section] = plain
+            self._is_changed = True
+
+    async def keep(self) -> NoReturn:
+        """Save what has changed, now and then, until cancelled; and once more then."""
+        try:
+            while True:
+                await asyncio.sleep(SAVE_SECONDS)
+                text = self._news()
+                if text is not None:
+                    await asyncio.to_thread(self._write, text)
+        finally:
+            self.save()
+
+    def save(self) -> None:
+        """Save what has changed."""
+        text = self._news()
+        if text is not None:
+            self._write(text)
+
+    def _bus(self, name: str) -> _Bus:
+        return self._buses.get(name, _Bus())
+
+    def _keep(self, name: str, bus: _Bus) -> None:
+        if bus != self._bus(name):
+            self._buses[name] = bus
+            self._is_changed = True
+
+    def _take(self, document: object) -> None:
+        """Everything in a document, or ValueError."""
+        if not isinstance(document, dict) or document.get("version") != VERSION:
+            raise ValueError(f"it is no state of version {VERSION}")
+        buses, notes = document.get("buses", {}), document.get("notes", {})
+        if not isinstance(buses, dict) or not isinstance(notes, dict):
+            raise ValueError("`buses` and `notes` are mappings")  # noqa: TRY004 - wrong content of a file
+        self._buses = {name: _bus_in(entry) for name, entry in buses.items()}
+        self._notes = notes
+        self._saved = self._text()
+
+    def _text(self) -> str:
+        buses: dict[str, JsonValue] = {name: _bus_document(bus) for name, bus in self._buses.items()}
+        return exact_json.dumps({"version": VERSION, "buses": buses, "notes": self._notes}) + "\n"
+
+    def _news(self) -> str | None:
+        """What is to be written, if it is anything new."""
+        if self._path is None or not self._is_changed:
+            return None
+        self._is_changed = False
+        text = self._text()
+        return None if text == self._saved else text
+
+    def _write(self, text: str) -> None:
+        """All of it or nothing: a new file takes the place of the old one when it is safely on the disk."""
+        if self._path is None:
+            return
+        try:
+            with self._writing:
+                _replace(self._path, text)
+        except OSError as error:
+            self._is_changed = True
+            if str(error) != self._trouble:
+                log.warning("cannot save what is to be remembered across restarts: %s; trying again", error)
+            self._trouble = str(error)
+        else:
+            self._saved, self._trouble = text, ""
+
+
+def _replace(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_suffix(".new")
+    with new.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # or the new name is lost with the power
+    finally:
+        os.close(folder)
+
+
+def _put_aside(path: Path, error: Exception) -> None:
+    aside = path.with_name(f"{path.name}.bad")
+    with suppress(OSError):
+        path.replace(aside)
+    why = f"{error.strerror}" if isinstance(error, OSError) else f"{error}"
+    log.warning("%s cannot be read (%s): it is put aside as %s; meters are looked for again", path, why, aside.name)
+
+
+def _bus_document(bus: _Bus) -> JsonValue:
+    meters: list[JsonValue] = [
+        {
+            "address": one.address,
+            "found_at": one.found_at.astimezone(UTC).isoformat(timespec="seconds"),
+            "identity": None if one.identity is None else {part: getattr(one.identity, part) for part in _PARTS},
+        }
+        for one in bus.meters
+    ]
+    return {"scanned": bus.scanned, "meters": meters}
+
+
+def _bus_in(entry: object) -> _Bus:
+    if not isinstance(entry, dict) or not isinstance(entry.get("meters"), list):
+        raise ValueError("a bus is a mapping with `meters`")  # noqa: TRY004 - wrong content of a file
+    scanned = entry.get("scanned")
+    if scanned not in (*_MODES, None):
+        raise ValueError(f"'{scanned}' is no mode of a scan")
+    return _Bus(scanned, tuple(map(_meter_in, entry["meters"])))
+
+
+def _meter_in(entry: object) -> Remembered:
+    match entry:
+        case {"address": str(text), "found_at": str(moment), "identity": who}:
+            parse_address(text)
+            return Remembered(text, datetime.fromisoformat(moment).astimezone(UTC), _identity_in(who))
+    raise ValueError(f"{entry} is no meter")
+
+
+_PARTS = {part.name: int | None if part.name in ("version", "medium") else str for part in fields(Identity)}
+
+
+def _identity_in(entry: object) -> Identity | None:
+    if entry is None:
+        return None
+    if not isinstance(entry, dict) or not all(isinstance(entry.get(part), kind) for part, kind in _PARTS.items()):
+        raise ValueError(f"{entry} is nobody")
+    return Identity(*(entry[part] for part in _PARTS))

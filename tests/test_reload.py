@@ -1,0 +1,184 @@
+"""Requests that change what the daemon does, a configuration that is read again, and what is remembered of a scan."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from mbusd import app, config, scanner
+from mbusd.app import Daemon
+from mbusd.document import document_of
+from mbusd.memory import Memory
+from mbusd.profiles import shelf_of
+from mbusd.settings import Settings
+from mbusd.simulated_meters import household
+from mbusd.simulator import SimulatedBus, SimulatedMeter
+from mbusd.virtual_bus import opened
+from tests.mosquitto import PATIENCE, Ear, Mosquitto, ear, mosquitto, retained
+from tests.test_app import DISCOVERY, SNAPPY, ask, heat_meter, listed, said_of_scans
+
+NOON = datetime(2026, 11, 20, 12)  # noqa: DTZ001 - a meter's clock has no zone
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, seconds in (("LEARNING_SECONDS", 0.3), ("METERS_SECONDS", 0.1), ("BIRTH_SECONDS", 0.1)):
+        monkeypatch.setattr(app, name, seconds)
+    monkeypatch.setattr(scanner, "_ADDRESSES", 3)  # silence at the others would take time and nothing else
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    with mosquitto(tmp_path) as one:
+        yield one
+
+
+class Estate:
+    """Two simulated buses, a configuration file that can be written anew, and a state folder."""
+
+    def __init__(self, broker: Mosquitto, folder: Path) -> None:
+        self.broker = broker
+        self.file = folder / "config.yaml"
+        self.state = folder / "state"
+        self.document: dict[str, object] = {}
+        self.ports: list[str] = []
+
+    def read(self) -> Settings:
+        return config.load(self.file, {})
+
+    def write(self, *buses: dict[str, object], **others: object) -> None:
+        mqtt = {"host": "127.0.0.1", "port": self.broker.port}
+        self.file.write_text(json.dumps({"mqtt": mqtt, "buses": buses} | others))
+
+    def bus(self, name: str, index: int, *meters: dict[str, object], **options: object) -> dict[str, object]:
+        return {
+            "name": name,
+            "port": self.ports[index],
+            "meters": meters,
+            "timeout": "0.06s",
+            "discover": "off",
+        } | options
+
+    @asynccontextmanager
+    async def wires(self, *houses: list[SimulatedMeter]) -> AsyncIterator[None]:
+        first, last = (SimulatedBus(house, NOON) for house in (houses[0], houses[-1]))
+        here = ("127.0.0.1", 0)
+        async with opened(first, tcp=here, baudrate=38400) as one, opened(last, tcp=here, baudrate=38400) as other:
+            self.ports = [f"tcp://127.0.0.1:{served.tcp[1]}" for served in (one, other) if served.tcp]
+            yield
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Ear]:
+        async with ear(self.broker.port) as listener:
+            daemon = Daemon(self.read(), shelf_of(None)[0], Memory.load(self.state), self.read)
+            task = asyncio.create_task(daemon.run())
+            try:
+                yield listener
+            finally:
+                assert not task.done(), task.exception()
+                task.cancel()
+                await asyncio.wait([task], timeout=PATIENCE)
+                assert task.cancelled()
+
+
+@pytest.fixture
+def estate(broker: Mosquitto, tmp_path: Path) -> Estate:
+    return Estate(broker, tmp_path)
+
+
+HEAT = {"name": "heat", "address": 5, "interval": "1h"}
+
+
+async def test_small_requests(estate: Estate) -> None:
+    async with estate.wires([heat_meter()]):
+        estate.write(estate.bus("cellar", 0, HEAT))
+        async with estate.running() as listener:
+            await listener.said("mbusd/heat")
+            answer = await ask(listener, "interval", '{"meter": "heat", "interval": "10m"}')
+            assert answer["status"] == "ok"
+            await listener.until(lambda ear: any(one["interval"] == "600s" for one in listed(ear)))
+            answer = await ask(listener, "interval", '{"meter": "heat", "interval": "soon"}')
+            assert str(answer["error"]).startswith("heat: 'soon' is no duration")
+            answer = await ask(listener, "interval", '{"meter": "haet", "interval": "10m"}')
+            assert answer["error"] == "there is no meter 'haet'; 'heat' is meant?; there are heat"
+            for payload in ("E5", '{"hex": "E5"}'):
+                assert (await ask(listener, "decode", payload))["data"] == document_of("E5")
+            data = (await ask(listener, "decode", "68 zz"))["data"]
+            assert isinstance(data, dict)
+            assert data["error"]["code"] == "hex"
+            answer = await ask(listener, "log_level", "lodu")
+            assert str(answer["error"]).startswith("there is no log level 'lodu'")
+            assert (await ask(listener, "log_level", "info"))["status"] == "ok"
+            await listener.until(lambda ear: json.loads(ear.last["mbusd/bridge/info"]).get("log_level") == "info")
+            answer = await ask(listener, "forget", "heat")
+            assert answer["error"] == "heat stands in the configuration: take it out there, then `reload`"
+            assert "reload" in str((await ask(listener, "relaod", ""))["error"])
+
+
+async def test_what_a_scan_has_found_is_read_at_once_after_a_restart_and_can_be_forgotten(estate: Estate) -> None:
+    meters = household(NOON)
+    names = {one.secondary.digits for one in meters}
+    async with estate.wires(meters):
+        estate.write(estate.bus("mbus", 0, **(SNAPPY | {"discover": "both"})))
+        async with estate.running() as listener:
+            for name in names:
+                await listener.said(DISCOVERY.format(name))
+        gone = min(names)
+        async with estate.running() as listener:
+            for name in names:
+                await listener.until(lambda ear, name=name: len(ear.payloads(f"mbusd/{name}")) > 1)  # type: ignore[misc]  # a default argument
+            assert not said_of_scans(listener)
+            assert (await ask(listener, "forget", gone))["status"] == "ok"
+            await listener.until_last(DISCOVERY.format(gone), "")
+            await listener.until(lambda ear: {one["name"] for one in listed(ear)} == names - {gone})
+        assert not [topic for topic in await retained(estate.broker.port) if gone in topic]
+        async with estate.running() as listener:
+            await listener.until(lambda ear: {one["name"] for one in listed(ear)} == names - {gone})
+
+
+async def test_a_reload_does_what_has_changed_and_nothing_else(estate: Estate) -> None:
+    async with estate.wires([heat_meter()], [heat_meter("87654321")]):
+        estate.write(estate.bus("cellar", 0, HEAT), estate.bus("attic", 1, HEAT | {"name": "top"}))
+        async with estate.running() as listener:
+            for name in ("heat", "top"):
+                await listener.said(f"mbusd/{name}/energy")
+            await listener.said(DISCOVERY.format("876543212D2C0104"))
+            listener.heard.clear()
+            estate.write(estate.bus("cellar", 0, HEAT), estate.bus("attic", 1, HEAT | {"name": "roof"}))
+            data = (await ask(listener, "reload", ""))["data"]
+            assert data == {"unchanged": ["cellar"], "restarted": ["attic"], "removed": [], "new": [], "remarks": []}
+            await listener.until(lambda ear: '"mbusd/roof"' in ear.last[DISCOVERY.format("876543212D2C0104")])
+            await listener.until_last("mbusd/top/energy", "")
+            assert "" not in listener.payloads(
+                DISCOVERY.format("876543212D2C0104")
+            )  # the same meter: its history stays
+            estate.write(estate.bus("cellar", 0, HEAT))
+            data = (await ask(listener, "reload", ""))["data"]
+            assert isinstance(data, dict)
+            assert data["removed"] == ["attic"]
+            await listener.until_last(DISCOVERY.format("876543212D2C0104"), "")
+            await listener.until_last("mbusd/bus/attic/state", "")
+            assert not [
+                heard for heard in listener.heard if heard.topic.startswith(("mbusd/heat", "mbusd/bus/cellar/state"))
+            ]
+        left = await retained(estate.broker.port)
+        assert not [topic for topic in left if "/top" in topic or "/roof" in topic or "attic" in topic]
+
+
+async def test_a_broken_file_or_another_broker_changes_nothing(estate: Estate) -> None:
+    async with estate.wires([heat_meter()]):
+        estate.write(estate.bus("cellar", 0, HEAT))
+        async with estate.running() as listener:
+            await listener.said("mbusd/heat")
+            estate.write(estate.bus("cellar", 0, HEAT | {"adress": 5}, {"address": 999}))
+            error = str((await ask(listener, "reload", ""))["error"])
+            assert "buses[0].meters[0].adress" in error
+            assert "buses[0].meters[1].address" in error
+            estate.write(estate.bus("cellar", 0, HEAT), mqtt={"host": "127.0.0.2"})
+            answer = await ask(listener, "reload", "")
+            assert answer["error"] == "mqtt: this needs a restart; nothing was changed"
+            assert (await ask(listener, "read", "heat"))["status"] == "ok"
