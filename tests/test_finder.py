@@ -33,6 +33,7 @@ from tests.test_scanner import OnWire
 from tests.test_scanner import house as six_meters
 from tests.wires import PATIENCE, converter
 
+UNTIL_THE_END = "discover is off: meters that stand in no file are read until mbusd stops; write them there"
 T = TypeVar("T")
 NOON = datetime(2026, 11, 20, 12)  # noqa: DTZ001 - a meter's clock has no zone
 PACE = 38400
@@ -320,10 +321,14 @@ async def test_polls_go_on_between_the_probes_and_their_values_are_fresh(
     wire = Wiretap(strict(truth, "separate"), *neighbours()[:3], began=NOON)
 
     def measure(frame: Frame) -> None:
-        """Whatever is asked of whomever, the meter measures on; what it measures at its request is to be shown."""
+        """Whatever is asked of whomever, the meter measures on; what it measures at its request is to be shown.
+
+        A request that is repeated, as on a busy machine, brings what it measured at the first.
+        """
         nonlocal shown
         truth.value += 1
-        if frame in (req_ud2(5, fcb=False), req_ud2(5, fcb=True)):
+        is_repeated = wire.heard[-2:] == [frame, frame]
+        if frame in (req_ud2(5, fcb=False), req_ud2(5, fcb=True)) and not is_repeated:
             shown = truth.value
 
     wire.before = measure
@@ -362,7 +367,9 @@ async def test_a_second_request_and_a_cancellation(tmp_path: Path) -> None:
         (first, *_) = found(outcome)
         assert len(found(outcome)) < len(meters)
         assert ended(seen)[-1].state == "cancelled"
-        await seen.until(lambda: poller.knows(first.address) or seen.infos(""))
+        assert first.address is not None
+        name = first.address
+        await seen.until(lambda: poller.knows(name) or seen.infos(""))
         assert (await asyncio.wait_for(poller.read_all(), PATIENCE)).readings[0].meter == first.address
 
 
@@ -386,7 +393,7 @@ async def test_a_meter_by_hand_that_was_never_read_is_known_by_the_primary_addre
     poller = Poller(settings("/dev/simulated", *named(5)), OnSimulated(strict(Truth(7)), meter(6)), seen)
     outcome = await poller.scan("secondary")
     assert len(found(outcome)) == 2
-    assert outcome.remarks == ()
+    assert outcome.remarks == (UNTIL_THE_END,)
     assert [event.info.address for event in seen.of(MeterChanged)] == ["00000006EE4D0104"]
 
 
@@ -416,7 +423,7 @@ async def test_of_two_meters_at_one_address_the_other_is_read_by_its_secondary_a
     roster = Roster(settings("/dev/simulated", *named(5)), seen, Random(1))  # noqa: S311 - places in the grid
     roster.meters[0].recognise(HEAT_OF_SON)
     both = [Finding(one.secondary, 5, None, is_selectable=True) for one in (first, second)]
-    assert roster.adopt(Survey(findings=both)) == []
+    assert roster.adopt(Survey(findings=both)) == [UNTIL_THE_END]
     assert [event.info.address for event in seen.of(MeterChanged)] == [second.secondary.digits]
     exchanged = Roster(settings("/dev/simulated", *named(5)), seen, Random(1))  # noqa: S311
     exchanged.meters[0].recognise(HEAT_OF_SON)
