@@ -2,7 +2,7 @@
 
 import logging
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
 
 from mbusd.activity import Activity
@@ -74,7 +74,9 @@ class Meter:
         """
         if self.settings.name or self.identity is None:
             return self.settings.name
-        return self.identity.address if self.identity.identification else f"{self.bus}-{self.settings.address}"
+        if not self.identity.identification:
+            return f"{self.bus}-{self.settings.address}"
+        return self.told_apart(self.identity).address
 
     @property
     def label(self) -> str:
@@ -184,6 +186,12 @@ class Meter:
         if self.identity is None or sender is None or SecondaryAddress(self.identity.address).matches(sender):
             return None
         return sender
+
+    def told_apart(self, identity: Identity) -> Identity:
+        """The identity that the world sees: with the fabrication number, where only that tells it from another."""
+        address = self.settings.address
+        number = address.fabrication if isinstance(address, SecondaryAddress) else ""
+        return replace(identity, address=f"{identity.address}-{number}") if number else identity
 
     def recognise(self, identity: Identity) -> None:
         """Who it is; what is known of such meters fills what the owner has not said."""

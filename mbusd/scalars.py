@@ -182,7 +182,7 @@ MeterAddress = Annotated[
         {
             "anyOf": [
                 {"type": "integer", "minimum": 0, "maximum": 250},
-                {"type": "string", "pattern": r"^(\d{1,3}|[0-9A-Fa-f]{8}|[0-9A-Fa-f]{16})$"},
+                {"type": "string", "pattern": r"^(\d{1,3}|([0-9A-Fa-f]{8}|[0-9A-Fa-f]{16})(-[0-9A-Fa-f]{8})?)$"},
             ]
         }
     ),

@@ -143,7 +143,7 @@ HOUSE = """
 10 mbus/tap: mbus/exchanges mbus/frames mbus/pairing
 10 mbus/written: mbus/address mbus/aiming mbus/sighting
 
-11 mbus/apart: mbus/address mbus/asking mbus/findings mbus/probe mbus/split mbus/together mbus/twins
+11 mbus/apart: mbus/address mbus/asking mbus/fetching mbus/findings mbus/probe mbus/split mbus/together mbus/twins
 11 mbus/clocks: mbus/address mbus/aiming mbus/link mbus/master mbus/records mbus/values mbus/written
 11 mbus/rates: mbus/address mbus/aiming mbus/link mbus/sighting mbus/written
 11 mbus/writing: mbus/address mbus/aiming mbus/link mbus/master mbus/sighting mbus/written

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from rich import box
@@ -112,7 +113,10 @@ def _remark(finding: Finding) -> str:
     parts = [finding.remark] * bool(finding.remark)
     if finding.fabrication is not None:
         parts.append(f"this one has fabrication number {finding.fabrication}")
-    if finding.address is not None and finding.safest is None:
+    if finding.address is not None and finding.fabrication is not None and finding.safest is None:
+        whole = replace(finding.address, fabrication=finding.fabrication)
+        parts.append(f'read it as "{whole}", under a name of its own')
+    elif finding.address is not None and finding.safest is None:
         parts.append("it cannot be read until it has an address of its own: connect it alone and use mbusd set-address")
     return "; ".join(parts)
 

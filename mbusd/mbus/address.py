@@ -1,7 +1,8 @@
 """Primary and secondary addresses, and the manufacturer's three letters (EN 13757-2 cl. 5, -3 cl. 5.6).
 
 A secondary address is written as libmbus writes it: 8 digits of identification, then optionally manufacturer
-(4 hex digits), version (2) and medium (2) in the order of the wire; `F` is a wildcard nibble.
+(4 hex digits), version (2) and medium (2) in the order of the wire; `F` is a wildcard nibble. Behind a `-` may stand
+the fabrication number, for meters that nothing else tells apart.
 """
 
 from dataclasses import dataclass
@@ -37,13 +38,18 @@ class SecondaryAddress:
     """Identification, manufacturer, version and medium as 16 hex digits; F is a wildcard.
 
     Wildcards stand for single digits in the identification and for whole bytes in the rest (EN 13757-3 cl. 11.3).
+    `fabrication`: 8 digits more, for the enhanced selection (cl. 11.4), or nothing.
     """
 
     digits: str
+    fabrication: str = ""
 
     def __post_init__(self) -> None:
         if len(self.digits) != 16 or not _HEX.issuperset(self.digits):
             msg = f"'{self.digits}' is no secondary address: 8 or 16 digits are"
+            raise AddressError(msg)
+        if self.fabrication and (len(self.fabrication) != 8 or not _HEX.issuperset(self.fabrication)):
+            msg = f"'{self.fabrication}' is no fabrication number: 8 digits are"
             raise AddressError(msg)
 
     @property
@@ -66,7 +72,9 @@ class SecondaryAddress:
         return cls((data[3::-1] + data[4:8]).hex().upper())
 
     def matches(self, other: "SecondaryAddress") -> bool:
-        """Whether both can be addresses of one meter: a wildcard on either side fits anything."""
+        """Whether both can be addresses of one meter: a wildcard, or nothing, on either side fits anything."""
+        if self.fabrication and other.fabrication and self.fabrication != other.fabrication:
+            return False
         identification = zip(self.digits[:8], other.digits[:8], strict=True)
         rest = ((self.digits[i : i + 2], other.digits[i : i + 2]) for i in range(8, 16, 2))
         return all(a == b or "F" in (a, b) for a, b in identification) and all(
@@ -74,21 +82,26 @@ class SecondaryAddress:
         )
 
     def __str__(self) -> str:
-        return self.digits[:8] if self.digits.endswith("FFFFFFFF") else self.digits
+        digits = self.digits[:8] if self.digits.endswith("FFFFFFFF") else self.digits
+        return f"{digits}-{self.fabrication}" if self.fabrication else digits
 
 
 Address = PrimaryAddress | SecondaryAddress
 
 
 def parse_address(text: str | int) -> Address:
-    """A primary address 0..250 or a secondary one of 8 or 16 digits. Raises AddressError."""
+    """A primary address 0..250 or a secondary one of 8 or 16 digits, perhaps with `-` and 8 of fabrication number.
+
+    Raises AddressError.
+    """
     if isinstance(text, int) and not isinstance(text, bool):
         return PrimaryAddress(text)
     word = str(text).strip().upper()
     if word.isascii() and word.isdigit() and len(word) <= 3:
         return PrimaryAddress(int(word))
-    if len(word) in (8, 16) and _HEX.issuperset(word):
-        return SecondaryAddress(word.ljust(16, "F"))
+    digits, dash, fabrication = word.partition("-")
+    if len(digits) in (8, 16) and _HEX.issuperset(digits) and (fabrication or not dash):
+        return SecondaryAddress(digits.ljust(16, "F"), fabrication)
     msg = f"'{text}' is no address: a primary address is 0..250, a secondary one has 8 or 16 digits"
     raise AddressError(msg)
 

@@ -9,8 +9,9 @@ from collections.abc import Generator, Iterator
 
 from mbusd.mbus.address import SecondaryAddress
 from mbusd.mbus.asking import Answered, Asker, Open, Step, Steps
+from mbusd.mbus.fetching import fabrication_in
 from mbusd.mbus.findings import Findings, put
-from mbusd.mbus.probe import FABRICATION_NUMBER, Crowd, Meter, Mute, Selection, Silent
+from mbusd.mbus.probe import Crowd, Meter, Mute, Selection, Silent
 from mbusd.mbus.split import DIGITS
 from mbusd.mbus.together import accounts_for, shows_another
 from mbusd.mbus.twins import Part, free_parts, tiers
@@ -127,18 +128,10 @@ class Apart:
         """Whether one meter answers that tells its own fabrication number, and answers to that alone."""
         if not isinstance(probe, Meter) or "F" not in fabrication:
             return isinstance(probe, Meter)
-        number = _fabrication_number(probe)
+        number = fabrication_in(probe.telegram)
         if number is None or any(wanted not in ("F", own) for wanted, own in zip(fabrication, number, strict=True)):
             return False
         return isinstance((yield from self._asker.ask(mask, fabrication=number)), Meter)
-
-
-def _fabrication_number(meter: Meter) -> str | None:
-    """What the meter sends as its fabrication number, if it does so as a selection names it."""
-    for record in meter.telegram.records:
-        if record.dib + record.vib == FABRICATION_NUMBER and record.raw[::-1].hex().isdecimal():
-            return record.raw[::-1].hex()
-    return None
 
 
 def _headers(crowd: Open, mask: str) -> Iterator[str]:

@@ -15,6 +15,7 @@ from mbusd.mbus.telegram import Header, Telegram, decode
 
 MOST_TELEGRAMS = 32
 SELECT = 0x52  # CI field of a selection
+FABRICATION_NUMBER = b"\x0c\x78"  # DIF and VIF of the record that an enhanced selection carries
 TOO_MANY_READ_OUTS = 0x09  # application error: the battery's budget is used up
 
 _BUSY = 0x01  # bits 0 and 1 of the status (EN 13757-3 cl. 5.10)
@@ -55,7 +56,8 @@ def req_ud2(address: int, *, fcb: bool) -> ShortFrame:
 
 def select(address: SecondaryAddress) -> LongFrame:
     """Selection by secondary address, always with FCB=0 (53) so that the first request after it, 7B, is a toggle."""
-    return LongFrame(SND_UD, SELECTED, SELECT, address.to_bytes())
+    tail = FABRICATION_NUMBER + bytes.fromhex(address.fabrication)[::-1] if address.fabrication else b""
+    return LongFrame(SND_UD, SELECTED, SELECT, address.to_bytes() + tail)
 
 
 def reset(address: int, attempts: int) -> Conversation[bool]:
@@ -136,6 +138,9 @@ def understand(frame: LongFrame, expected: SecondaryAddress | None) -> Telegram:
     answered = address_in(telegram)
     if expected is not None and answered is not None and not expected.matches(answered):
         raise WrongMeter(str(expected), str(answered))
+    number = fabrication_in(telegram)
+    if expected is not None and expected.fabrication and number not in (None, expected.fabrication):
+        raise WrongMeter(str(expected), f"fabrication number {number}")
     if _is_excuse(telegram):
         raise Refused(TOO_MANY_READ_OUTS, "it sends no data now, and its status says that it is busy")
     return telegram
@@ -145,6 +150,14 @@ def _is_excuse(telegram: Telegram) -> bool:
     has_content = telegram.records or telegram.manufacturer_data or telegram.more_follows or telegram.encrypted
     is_busy = telegram.header is not None and telegram.header.status & 0x03 == _BUSY
     return is_busy and not has_content and telegram.error is None
+
+
+def fabrication_in(telegram: Telegram) -> str | None:
+    """The fabrication number that a meter sends, if it does so as a selection names it."""
+    for record in telegram.records:
+        if record.dib + record.vib == FABRICATION_NUMBER and record.raw[::-1].hex().isdecimal():
+            return record.raw[::-1].hex()
+    return None
 
 
 def address_in(telegram: Telegram) -> SecondaryAddress | None:

@@ -5,7 +5,7 @@ a telegram, for two of them, one upon the other, may pass the checksum: whoever 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mbusd.mbus.address import BROADCAST, HIGHEST_PRIMARY, SELECTED, TEST, PrimaryAddress, SecondaryAddress
 from mbusd.mbus.errors import DecodeError
@@ -13,8 +13,6 @@ from mbusd.mbus.frames import Ack, LongFrame, Noise, ShortFrame, encode
 from mbusd.mbus.link import ATTEMPTS, Conversation, Reply, Request, Silence, data
 from mbusd.mbus.master import address_of, req_ud2, select, snd_nke
 from mbusd.mbus.telegram import Telegram, decode
-
-FABRICATION_NUMBER = b"\x0c\x78"  # DIF and VIF of the record that an enhanced selection carries
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +77,7 @@ class Selection:
 
     def frame(self) -> LongFrame:
         """The SND_UD to 253 that selects."""
-        plain = select(self.mask)
-        if self.fabrication is None:
-            return plain
-        tail = FABRICATION_NUMBER + bytes.fromhex(self.fabrication)[::-1]
-        return LongFrame(plain.control, plain.address, plain.ci, plain.data + tail)
+        return select(replace(self.mask, fabrication=self.fabrication or ""))
 
     def __str__(self) -> str:
         tail = "" if self.fabrication is None else f", fabrication number {self.fabrication}"
