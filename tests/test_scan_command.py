@@ -185,7 +185,7 @@ async def test_meters_that_no_address_tells_apart_are_no_part_of_the_configurati
     for number in ("00000017", "00000027"):
         (line,) = [one for one in printed.splitlines() if f"this one has fabrication number {number}" in one]
         assert line.strip().startswith("#")
-        assert "cannot be read until it has an address of its own" in line
+        assert f'read it as "123456782D2C0904-{number}", under a name of its own' in line
 
 
 async def test_both_of_them_are_in_the_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -100,7 +100,8 @@ def parse_address(text: str | int) -> Address:
     if word.isascii() and word.isdigit() and len(word) <= 3:
         return PrimaryAddress(int(word))
     digits, dash, fabrication = word.partition("-")
-    if len(digits) in (8, 16) and _HEX.issuperset(digits) and (fabrication or not dash):
+    is_whole = not dash or (len(fabrication) == 8 and _HEX.issuperset(fabrication))
+    if len(digits) in (8, 16) and _HEX.issuperset(digits) and is_whole:
         return SecondaryAddress(digits.ljust(16, "F"), fabrication)
     msg = f"'{text}' is no address: a primary address is 0..250, a secondary one has 8 or 16 digits"
     raise AddressError(msg)
