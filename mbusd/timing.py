@@ -50,12 +50,15 @@ class Timing:
     prompt: int = 0  # answers in a row, since the late one
     lapses: int = 0  # how often the way was taken for quick and was late again
     proofs: int = 0  # answers where they are due, that came before a wire of this rate can bring them
+    is_local: bool = (
+        False  # no network on the way: a serial port delays an answer by no more than the pauses inside one
+    )
 
     @classmethod
-    def of(cls, baudrate: int, caution: float, window: float | None = None) -> "Timing":
+    def of(cls, baudrate: int, caution: float, window: float | None = None, *, is_local: bool = False) -> "Timing":
         """The standard's times; `window` replaces 330 bits + 50 ms for slow meters."""
         bit = 1 / baudrate
-        return cls(bit, 330 * bit + 0.05 if window is None else window, caution)
+        return cls(bit, 330 * bit + 0.05 if window is None else window, caution, is_local=is_local)
 
     def wire(self, size: int) -> float:
         """How long `size` bytes are on the wire: 8E1 is 11 bits a byte."""
@@ -66,6 +69,9 @@ class Timing:
         """What the way may add by what has been seen: no meter begins within 11 bit times."""
         if self.is_late or self.soonest is None:
             return self.caution
+        if self.is_local:
+            is_cut = self.pause is not None and self.pause > 2 * self.wire(1)  # by the timer of a USB chip
+            return min(self.caution, max(self.jitter, self.pause or 0.0) if is_cut else self.jitter)
         return min(self.caution, max(0.0, self.soonest - self.wire(1)) + self.jitter)
 
     @property

@@ -115,7 +115,8 @@ class Way:
 
     def __init__(self, port: Port, caution: float, window: float | None) -> None:
         self.baudrate = port.baudrate  # that the port has now
-        self._timings = {port.baudrate: Timing.of(port.baudrate, caution, window)}
+        self._is_local = port.scheme == "serial"
+        self._timings = {port.baudrate: Timing.of(port.baudrate, caution, window, is_local=self._is_local)}
         self._caution = caution
 
     @property
@@ -125,7 +126,7 @@ class Way:
 
     def timing_at(self, baudrate: int) -> Timing:
         """The times at a rate."""
-        return self._timings.get(baudrate) or Timing.of(baudrate, self._caution)
+        return self._timings.get(baudrate) or Timing.of(baudrate, self._caution, is_local=self._is_local)
 
     def learn(self, asked: Asked, heard_until: float) -> None:
         """What an exchange teaches that is over; its last byte came at this moment of the monotonic clock."""
