@@ -6,9 +6,10 @@ import pytest
 
 from mbusd.bus import Bus
 from mbusd.config import ConfigError, parse
-from mbusd.mbus.address import parse_address
+from mbusd.mbus.address import SecondaryAddress, parse_address
 from mbusd.mbus.errors import AddressError, MBusError, WrongMeter
 from mbusd.mbus.master import read_out
+from mbusd.mbus.writing import set_address
 from mbusd.meter_file import meter_from
 from mbusd.simulator import SimulatedBus
 from mbusd.transport import Port
@@ -53,6 +54,19 @@ async def test_a_meter_that_does_not_look_at_the_number_is_not_taken_for_another
         with pytest.raises(MBusError):
             await bus.run(read_out(parse_address("44556677-22222222")))
         bus.close()
+
+
+async def test_a_write_hits_the_one_that_is_meant(tmp_path: Path) -> None:
+    meters = [meter_from(twin(number, "0B 00 00 00")) for number in ("11111111", "22222222")]
+    async with opened(SimulatedBus(meters), link=tmp_path / "port", baudrate=0) as served:
+        assert served.device is not None
+        bus = Bus(Port(served.device, 38400), 0.1)
+        await bus.open()
+        target = parse_address("445566772D2C0807-22222222")
+        assert isinstance(target, SecondaryAddress)
+        await bus.run(set_address(target, 9))
+        bus.close()
+    assert [meter.primary for meter in meters] == [3, 9]
 
 
 def test_both_may_stand_in_one_file_and_once_each() -> None:

@@ -5,7 +5,7 @@ selected: then a twin at its primary address does not hear it, even if the answe
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mbusd.mbus.address import SELECTED, TEST, Address, PrimaryAddress, SecondaryAddress
 from mbusd.mbus.errors import DecodeError, MBusError
@@ -98,7 +98,8 @@ def _open(aim: Aim) -> Conversation[tuple[int, bool]]:
 def _mask(aim: Aim) -> SecondaryAddress | None:
     """What selects this meter and no other, if anything does."""
     if aim.meter is not None and aim.meter.is_exact:
-        return aim.meter
+        number = aim.place.fabrication if isinstance(aim.place, SecondaryAddress) else ""
+        return replace(aim.meter, fabrication=number)  # a header does not say it
     return None if isinstance(aim.place, int) else aim.place
 
 
