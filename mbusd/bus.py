@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Literal, TypeVar
 from typing import Protocol as TypingProtocol
 
+from mbusd.haste import HastyWire
 from mbusd.hearing import BusProtocol
 from mbusd.journal import Journal
 from mbusd.mbus.link import Conversation
@@ -127,7 +128,7 @@ class Bus:
         """Open the port once. Gives a future that will tell why it was lost. Raises TransportError."""
         protocol = BusProtocol()
         transport = await self._opener(self.port, lambda: protocol)
-        self._wire = Wire(
+        self._wire = HastyWire(
             self.port, (transport, protocol), self._journal, window=self._window, skips_echo=self._skips_echo
         )
         return protocol.lost

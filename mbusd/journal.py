@@ -3,6 +3,7 @@
 import logging
 import time
 from collections import deque
+from collections.abc import Collection
 from dataclasses import replace
 
 from mbusd.mbus.frames import LONGEST
@@ -37,10 +38,10 @@ class Journal:
         self.last_request_at = time.monotonic()
         log.debug("%s > %s", self.port, data.hex(" ").upper())
 
-    def hears(self, request: Request, heard: bytes) -> None:
-        """What a request brought, until its exchange was over."""
+    def hears(self, request: Request, heard: bytes, broken: Collection[int] = ()) -> None:
+        """What a request brought, until its exchange was over, and the places of bytes that came broken."""
         log.debug("%s < %s", self.port, heard.hex(" ").upper() or "(nothing)")
-        self.recent.append(Observation(request.frame, heard))
+        self.recent.append(Observation(request.frame, heard, broken=frozenset(broken)))
 
     def hears_stray(self, stray: bytes) -> None:
         """What came when nobody had asked."""

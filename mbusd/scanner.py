@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar, assert_never
 
 from mbusd.mbus.address import HIGHEST_PRIMARY, SecondaryAddress
-from mbusd.mbus.frames import ACK, LONG, Noise
-from mbusd.mbus.link import ATTEMPTS, Conversation, Silence
+from mbusd.mbus.asking import Answered
+from mbusd.mbus.clamour import NOISE, Clamour
+from mbusd.mbus.hurry import Haste
+from mbusd.mbus.link import ATTEMPTS, Conversation, Doubtful, Silence, as_probe
 from mbusd.mbus.observation import Observation
 from mbusd.mbus.probe import (
     Crowd,
@@ -20,12 +22,14 @@ from mbusd.mbus.probe import (
     Probe,
     Selection,
     Silent,
+    is_no_answer,
     probe_primary,
     probe_secondary,
     release,
     wake,
 )
-from mbusd.mbus.search import Search
+from mbusd.mbus.search import Search, Step
+from mbusd.mbus.trail import Trail
 from mbusd.survey import Finding, Survey
 
 __all__ = ["Finding", "Plan", "Progress", "Run", "Scanner", "Survey"]
@@ -34,7 +38,6 @@ T = TypeVar("T")
 
 _ADDRESSES = HIGHEST_PRIMARY + 1
 _MOST_UNREADABLE = 12  # primary addresses in a row
-_MOST_MISHEARD = 3  # answers that no meters can have sent, before the first good one
 _SHORTEST_SEARCH = 11  # probes: all wildcards, and one digit
 
 
@@ -77,8 +80,8 @@ class Scanner:
         self._run = run
         self._plan = plan
         self._tell = tell
-        self._has_good = False  # a frame has come
-        self._misheard = 0  # answers that no meters, however many, can have sent
+        self._clamour = Clamour()
+        self._haste = Haste()
         self._loses_answers = False  # a meter that was answering did not, and did when it was asked again
 
     async def scan(self) -> Survey:
@@ -87,7 +90,7 @@ class Scanner:
         await self._run(wake())  # a jumble is what is due there: no observation for a diagnosis
         if self._plan.primary:
             await self._look_at_primary_addresses()
-        if self._plan.mask is not None:
+        if self._plan.mask is not None and self._clamour.hopeless != NOISE:
             await self._search(self._plan.mask)
         self.survey.is_complete = True
         return self.survey
@@ -100,30 +103,48 @@ class Scanner:
             numbers = ", ".join(map(str, self.survey.misread))
             self.survey.problems.append(f"primary address {numbers}: somebody answers, but what arrives is wrong")
 
-    async def _look_at(self, numbers: Sequence[int], tries: int | None = None) -> list[int]:
+    async def _look_at(self, numbers: Sequence[int], tries: int = 0) -> list[int]:
         """Probe primary addresses; gives those that were silent."""
         silent: list[int] = []
         unreadable = 0
+        tries = tries or self._plan.tries
         for done, number in enumerate(numbers, 1):
-            probe = await self._ask(probe_primary(number, tries or self._plan.tries, resets=self._plan.resets))
+            is_hasty = self._plan.resets and tries == 1 and number != numbers[-1] and self._haste.is_worthwhile
+            left = len(numbers) - done + (_SHORTEST_SEARCH if self._plan.mask is not None else 0)
+            probe = await self._try(self._primary(number, tries), is_hasty=is_hasty)
+            doubted = self._haste.doubted(probe, is_hasty=is_hasty)
+            if doubted is not None or isinstance(probe, Doubtful):
+                is_explained = await self._look_again(silent, doubted or 0, left)
+                probe = await self._ask(self._primary(number, tries if is_explained else max(2, tries)))
             if isinstance(probe, Silent):
                 silent.append(number)
             unreadable = 0 if isinstance(probe, Silent | Meter | Mute) else unreadable + 1
-            if unreadable > _MOST_UNREADABLE:
+            if unreadable > _MOST_UNREADABLE or self._clamour.hopeless == NOISE:
                 self._give_up_primary_addresses(number, unreadable)
                 break
-            found = self._take_primary(number, probe)
-            left = len(numbers) - done + (_SHORTEST_SEARCH if self._plan.mask is not None else 0)
-            self._report(f"address {number}", left, found)
+            self._report(f"address {number}", left, self._take_primary(number, probe))
         return silent
+
+    async def _look_again(self, silent: list[int], doubted: int, left: int) -> bool:
+        """Ask the last silent addresses again, with all patience; whether any of them was not silent."""
+        doubtful = silent[len(silent) - doubted :]
+        for number in doubtful:
+            probe = await self._ask(self._primary(number, max(2, self._plan.tries)))
+            if not isinstance(probe, Silent):
+                silent.remove(number)
+                self._report(f"address {number}", left, self._take_primary(number, probe))
+        return any(number not in silent for number in doubtful)
+
+    def _primary(self, number: int, tries: int) -> Conversation[Probe]:
+        return probe_primary(number, tries, resets=self._plan.resets)
 
     def _give_up_primary_addresses(self, number: int, unreadable: int) -> None:
         """Whatever is asked is answered, by no meter: so it would go on to the last address."""
         first = number - unreadable + 1
         for numbers in (self.survey.crowded, self.survey.misread):
             numbers[:] = [one for one in numbers if one < first]
-        why = "something unreadable answers each: noise, a wrong rate, or no M-Bus behind this port"
-        self.survey.problems.append(f"addresses {first} to {number}: {why}; the others were not asked")
+        where = f"addresses {first} to {number}" if unreadable > 1 else f"address {number}"
+        self.survey.problems.append(f"{where}: {NOISE}; the others were not asked")
 
     def _take_primary(self, number: int, probe: Probe) -> Finding | None:
         survey = self.survey
@@ -136,7 +157,7 @@ class Scanner:
             case Mute(why, telegram):
                 finding = Finding(None, number, telegram, remark=why)
             case Crowd(heard):
-                if heard and all(map(_is_no_collision, heard)):
+                if heard and all(map(is_no_answer, heard)):
                     survey.misread.append(number)
                 else:
                     survey.note_crowd(number)
@@ -150,38 +171,67 @@ class Scanner:
 
     async def _search(self, mask: SecondaryAddress) -> None:
         present = [one.address for one in self.survey.findings if one.is_selectable and one.address is not None]
-        search = Search(mask, {*self._plan.known, *present}, tries=self._plan.tries, exhaustive=self._plan.exhaustive)
-        steps = search.steps()
+        known = {*self._plan.known, *present}
+        trail = Trail(lambda: Search(mask, known, tries=self._plan.tries, exhaustive=self._plan.exhaustive))
         seen = 0
-        step = next(steps, None)
-        while step is not None:
-            probe = await self._ask(
-                probe_secondary(
-                    step.selection, step.tries, is_known=search.is_known, deselects=step.deselects, reads=step.reads
-                )
-            )
-            if self._loses_answers:
-                search.doubt()
-            try:
-                following = steps.send(probe)
-            except StopIteration:
-                following = None
-            new = [self._take_secondary(*item) for item in list(search.found.items())[seen:]]
-            seen = len(search.found)
-            for finding in filter(None, new[:-1]):
-                self._report(str(step.selection), search.left, finding)
-            self._report(str(step.selection), search.left, new[-1] if new else None)
-            step = following
-            if self._misheard >= _MOST_MISHEARD and not self._has_good:
-                self.survey.problems.append("no answer arrives as a meter sends it: the search was ended")
+        while True:
+            seen = await self._walk(trail, seen)
+            last = await self._try(release(), is_hasty=False)
+            doubted = 0 if last is None else self._haste.doubted(last, is_hasty=False)
+            if not doubted or not await self._goes_back(trail, doubted):
                 break
-        await self._ask(release())
+            seen = self._take_new(trail, seen, "the last ones again")
+        search = trail.search
         for identification in search.doubtful_identifications:
             why = "more meters than these may have this identification: mbusd scan --exhaustive looks for them"
             self.survey.problems.append(f"{identification}: {why}")
         for one in search.unresolved:
             self.survey.problems.append(f"{one.selection}: {one.why}")
             self.survey.note_twins(one.selection.mask)
+
+    async def _walk(self, trail: Trail, seen: int) -> int:
+        """Carry the search out to its end; of those whom it finds, so many are in the survey, before and after."""
+        while (step := trail.step) is not None and not self._clamour.hopeless:
+            is_hasty = step.tries == 1 and not step.deselects and self._haste.is_worthwhile
+            probe = await self._try(self._secondary(trail, step, step.tries), is_hasty=is_hasty)
+            doubted = self._haste.doubted(probe, is_hasty=is_hasty)
+            if doubted is None or not await self._goes_back(trail, doubted):
+                if doubted is not None or isinstance(probe, Doubtful):
+                    probe = await self._ask(self._secondary(trail, step, max(2, step.tries)))
+                trail.take(probe, loses=self._loses_answers)
+            seen = self._take_new(trail, seen, str(step.selection))
+        if trail.step is not None:
+            self.survey.problems.append(f"{self._clamour.hopeless}: the search was ended")
+        return seen
+
+    def _take_new(self, trail: Trail, seen: int, probed: str) -> int:
+        """Note whom the last step has found; gives how many the search has found by now."""
+        found = list(trail.search.found.items())
+        new = [self._take_secondary(*item) for item in found[seen:]]
+        for finding in filter(None, new[:-1]):
+            self._report(probed, trail.search.left, finding)
+        self._report(probed, trail.search.left, new[-1] if new else None)
+        return len(found)
+
+    async def _goes_back(self, trail: Trail, doubted: int) -> bool:
+        """Ask the last silent steps again, with all patience; whether the search goes on from one that was not."""
+        steps = trail.last(doubted)
+        for back, step in zip(range(len(steps), 0, -1), steps, strict=True):
+            probe = await self._ask(self._secondary(trail, step, 2))
+            if not isinstance(probe, Silent):
+                trail.go_back(back, probe)
+                return True
+        return False
+
+    def _secondary(self, trail: Trail, step: Step, tries: int) -> Conversation[Answered]:
+        return probe_secondary(
+            step.selection,
+            tries,
+            is_known=trail.search.is_known,
+            deselects=step.deselects,
+            reads=step.reads,
+            is_noisy=self._clamour.is_noisy,
+        )
 
     def _take_secondary(self, selection: Selection, meter: Meter) -> Finding | None:
         """Note a meter of the search. None: nobody new."""
@@ -194,8 +244,14 @@ class Scanner:
         self._tell(Progress(probed, self.survey.probes, left, found))
 
     async def _ask(self, conversation: Conversation[T]) -> T:
+        """Carry on a conversation with all patience."""
         self.survey.probes += 1
         return await self._run(self._observed(conversation))
+
+    async def _try(self, conversation: Conversation[T], *, is_hasty: bool) -> T | Doubtful:
+        """Carry it on as one probe of many; `is_hasty`: its first request is."""
+        self.survey.probes += 1
+        return await self._run(self._observed(as_probe(conversation, is_hasty=is_hasty)))
 
     def _observed(self, conversation: Conversation[T]) -> Conversation[T]:
         """The same conversation; what was answered is kept for a diagnosis, and that an answer was lost."""
@@ -204,20 +260,16 @@ class Scanner:
             request = next(conversation)
             while True:
                 reply = yield request
+                if not isinstance(reply, Doubtful):
+                    self._clamour.hear(request, reply)
                 if isinstance(reply, Silence):
                     silent = answered
                 else:
                     self._loses_answers = self._loses_answers or (silent and request.attempt > 1)
                     answered, silent = True, False
-                    self._has_good = self._has_good or not isinstance(reply, Noise)
-                    self._misheard += isinstance(reply, Noise) and _is_no_collision(reply.data)
                     self.survey.observations.append(Observation.of(request.frame, reply))
                 request = conversation.send(reply)
         except StopIteration as end:
+            self._clamour.end()
             result: T = end.value
             return result
-
-
-def _is_no_collision(heard: bytes) -> bool:
-    """Whether this is the beginning of no answer, nor of several at once, which only clear bits (EN 13757-2 cl. 4)."""
-    return bool(heard and heard[0] & ~ACK and heard[0] & ~LONG)

@@ -16,6 +16,7 @@ LONGEST_PAUSE = 2.0  # seconds; a longer one inside an answer is an interruption
 PROOFS = 2  # answers that no wire of this rate can bring, until the wire is taken for a quicker one
 FORGIVEN_AFTER = 16  # prompt answers in a row make a late one forgotten; twice as many each time that it happens again
 MOST_DOUBLINGS = 6
+SHORTEST_REST = 0.004  # seconds before a hasty request: a quick wire's idle time is less than what a scheduler needs
 BURST = 16  # bytes of an answer that are enough to tell whether it came at the pace of the wire
 
 
@@ -43,6 +44,7 @@ class Timing:
     caution: float  # what the way may add as long as nothing is known of it
     soonest: float | None = None  # from the end of a request to the beginning of its answer, with what the way adds
     jumbled: float | None = None  # the same of an unreadable answer: two of them are as good as one that can be read
+    slowest: float = 0.0  # from the end of a request to the first byte of an E5 that was certainly its answer
     spread: float = 0.0  # from the end of a request to all to the end of the last answer
     is_late: bool = False  # an answer came after its window, and not enough prompt ones since
     is_held: bool = False  # the converter collects an answer to its end before it hands it on
@@ -72,7 +74,11 @@ class Timing:
         if self.is_local:
             is_cut = self.pause is not None and self.pause > 2 * self.wire(1)  # by the timer of a USB chip
             return min(self.caution, max(self.jitter, self.pause or 0.0) if is_cut else self.jitter)
-        return min(self.caution, max(0.0, self.soonest - self.wire(1)) + self.jitter)
+        return self.slack_of(self.soonest + self.wire(1))
+
+    def slack_of(self, lag: float) -> float:
+        """What the way may add if an answer came so long after the end of its request."""
+        return min(self.caution, max(0.0, lag - 2 * self.wire(1)) + self.jitter)
 
     @property
     def jitter(self) -> float:
@@ -82,6 +88,15 @@ class Timing:
     def latest(self, window: float) -> float:
         """From the end of a request to the first byte of an answer that begins at the end of its window."""
         return window + self.wire(1) + self.slack
+
+    @property
+    def hasty(self) -> float:
+        """From the end of a request to the next one that disturbs no answer of one byte, nor its idle time.
+
+        What the way adds is the same for both. Answers that are known to arrive later than that are waited for, too.
+        """
+        rested = self.window + self.wire(1) + max(self.wire(1), SHORTEST_REST)
+        return min(self.latest(self.window), max(rested, self.slowest + QUICK_SECONDS))
 
     @property
     def is_quicker(self) -> bool:
@@ -133,6 +148,8 @@ class Timing:
         is_early = self.is_early(seen.lag)
         is_foreign = seen.after_silence and seen.is_frame and not seen.is_due
         is_owed = is_early and not self.is_quicker and (seen.after_silence or (seen.is_frame and not seen.after_good))
+        if seen.is_due and seen.size == 1 and not is_early:
+            timing = replace(timing, slowest=max(timing.slowest, seen.lag))
         if seen.lag > seen.allowed or is_foreign or is_owed:
             return timing.after_late_answer(seen)
         if is_early and not seen.is_frame:

@@ -25,6 +25,8 @@ class Asked:
     others_until: float  # others may answer, too
     after_good: bool  # nothing that was asked before can be answered now
     after_silence: bool
+    owed_until: float = 0.0  # hasty requests before it may still be answered
+    first: float = 0.0  # the first byte of the first frame, or noise, that is no echo
     began: float = 0.0  # the first byte of the frame that is arriving, or of the answer
     ended: float = 0.0  # the last one
     pause: float = 0.0  # the longest inside that frame
@@ -32,6 +34,11 @@ class Asked:
     noise: Noise | None = None
     early: Frame | None = None  # the answer to something else
     frames: int = 0  # that began in time
+
+    @property
+    def lag(self) -> float:
+        """From the end of the request to the first byte that came."""
+        return self.first - self.sent
 
     @property
     def is_hello(self) -> bool:
@@ -73,6 +80,7 @@ class Asked:
         A frame that began before a meter can answer is taken for the answer only where nothing else is still to come,
         or where the wire is known to be quicker than its rate.
         """
+        self.first = self.first or self.began
         if isinstance(event, Noise):
             self.noise = event
         elif not self.request.is_answered or (
@@ -84,7 +92,16 @@ class Asked:
             self.frames += 1
         if self.answer is None or self.frames == 1:
             self.ended = until
+        if self.is_hello:
+            self.waited_until = min(self.waited_until, self.expected_by - timing.slack + timing.slack_of(self.lag))
+        if self.request.is_hasty:  # somebody is there
+            self.waited_until = max(self.waited_until, self.expected_by)
         return self.answer is not None and until >= self.deadline
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether what came may be the answer to a hasty request before."""
+        return 0.0 < self.first <= self.owed_until
 
     @property
     def is_silent(self) -> bool:
@@ -130,6 +147,8 @@ class Way:
 
     def learn(self, asked: Asked, heard_until: float) -> None:
         """What an exchange teaches that is over; its last byte came at this moment of the monotonic clock."""
+        if asked.is_doubtful:
+            return
         if asked.is_hello and heard_until > asked.sent:
             self._timings[self.baudrate] = self.timing.after_hello(heard_until - asked.sent)
         if asked.early is not None:
@@ -154,8 +173,10 @@ class Way:
         """These bytes came when the exchange was over.
 
         A second frame may be another meter's at the same address; but where something was still to come before, or the
-        request was a repetition, the first one may have been the answer to that.
+        request was a repetition, the first one may have been the answer to that. Nobody waits for that of a hasty one.
         """
+        if asked.is_doubtful or (asked.request.is_hasty and began <= asked.expected_by):
+            return
         is_frame = any(not isinstance(event, Noise) for event in FrameReader().feed(data))
         if asked.is_silent or (is_frame and began > asked.expected_by):
             self.learn_of_late(len(data), ended - began)

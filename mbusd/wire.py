@@ -91,12 +91,12 @@ class Wire:
         await self._wake(request.manner)
         after_silence = asked_before is not None and asked_before.is_silent
         asked = self._say(request, after_good=owes_nothing, after_silence=after_silence)
-        heard = bytearray()
+        heard, broken = bytearray(), set[int]()
         try:
-            await self._listen(asked, heard)
+            await self._listen(asked, heard, broken)
         finally:
             self._open_until = asked.waited_until
-            self._journal.hears(request, bytes(heard))
+            self._journal.hears(request, bytes(heard), broken)
         self._last = asked
         self._judge(asked)
         self._way.learn(asked, self._heard_until)
@@ -181,7 +181,7 @@ class Wire:
         self._heard_until = self._protocol.last_byte_at
         return self._protocol.take()
 
-    async def _listen(self, asked: Asked, heard: bytearray) -> None:
+    async def _listen(self, asked: Asked, heard: bytearray, broken: set[int]) -> None:
         """Until the answer is there, else until its window is over; one that has begun is given time to end."""
         protocol, reader, timing = self._protocol, self._reader, self.timing
         reader.reset()
@@ -191,6 +191,7 @@ class Wire:
                 raise TransportError(self.port.name, protocol.lost.result())
             paused += asked.begins_or_goes_on(reader, protocol.first_byte_at, self._heard_until, timing)
             arrived = self._take()
+            broken.update(len(heard) + place for place in arrived.broken)
             heard += arrived.data
             if self._hears(asked, reader.hear(arrived)):
                 return

@@ -8,10 +8,11 @@ from mbusd.bus import Bus
 from mbusd.ear import Ear
 from mbusd.hearing import BusProtocol
 from mbusd.mbus.address import PrimaryAddress
+from mbusd.mbus.diagnosis import Observations, diagnose
 from mbusd.mbus.errors import NoAnswer
 from mbusd.mbus.master import read_out
 from mbusd.parity import HearsBroken
-from mbusd.transport import Port, ProtocolFactory
+from mbusd.transport import Port, ProtocolFactory, open_port
 from tests.wires import converter
 
 
@@ -60,3 +61,34 @@ async def test_the_bus_learns_which_bytes_came_broken() -> None:
     tapped.data_received(b"\x01")
     tapped.broken_received(b"\x02\x03")
     assert behind.take() == (b"\x01\x02\x03", frozenset({1, 2}))
+
+
+class Spoils(asyncio.Protocol):
+    """A port on which every byte comes with a parity error."""
+
+    def __init__(self, behind: asyncio.Protocol) -> None:
+        self._behind = behind
+
+    def data_received(self, data: bytes) -> None:
+        assert isinstance(self._behind, HearsBroken)
+        self._behind.broken_received(data)
+
+
+async def test_a_diagnosis_knows_which_bytes_came_broken() -> None:
+    async with converter() as wire:
+        bus = Bus(wire.at(38400), 0.1, lambda port, protocol: open_port(port, lambda: Spoils(protocol())))
+        await bus.open()
+        try:
+            peer = await wire.peer()
+            asked = asyncio.create_task(bus.run(read_out(PrimaryAddress(5), attempts=2)))
+            for _ in range(2):
+                await peer.hears(5)
+                peer.says("E5")
+            with pytest.raises(NoAnswer):
+                await asked
+            assert bus.recent[0].broken == {0}
+            verdict = diagnose(Observations(tuple(bus.recent), expected=1))
+            assert verdict is not None
+            assert verdict.code == "wrong_parity"
+        finally:
+            bus.close()

@@ -213,3 +213,21 @@ def test_a_quicker_wire_is_not_taken_for_one_that_holds_answers() -> None:
     for _ in range(PROOFS):
         timing = timing.after(at(-0.01, size=150))
     assert timing.after(at(-0.01, size=150)).held(data=True) == 0
+
+
+def test_a_hasty_request_leaves_room_for_an_e5_at_the_end_of_the_window_and_the_idle_time_behind_it() -> None:
+    for baudrate in (300, 2400, 9600):
+        timing = Timing.of(baudrate, 0.4)
+        assert timing.hasty >= timing.window + 22 * timing.bit
+        assert timing.hasty < timing.latest(timing.window)
+    assert Timing.of(2400, 0.4).hasty <= 1.05 * (330 / 2400 + 0.05)
+
+
+def test_answers_that_are_known_to_arrive_late_are_waited_for_in_haste_too() -> None:
+    known = Timing.of(2400, 0.4).after(Arrival(lag=0.3, allowed=0.6, after_good=True))
+    assert 0.3 < known.hasty < known.latest(known.window)
+
+
+def test_no_haste_waits_longer_than_all_caution() -> None:
+    known = Timing.of(2400, 0.1).after(Arrival(lag=0.29, allowed=0.6, after_good=True))
+    assert known.hasty <= known.latest(known.window)

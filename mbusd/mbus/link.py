@@ -26,12 +26,25 @@ class Silence:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the master says; whether an answer is due; and which transmission of the same frame it is (1, 2, 3)."""
+    """What the master says; whether an answer is due; and which transmission of the same frame it is (1, 2, 3).
+
+    A hasty one is taken for silent as soon as another request does not disturb its answer, an E5, on the wire: what the
+    way to the converter adds is not waited for. So the reply to a later probe may be `Doubtful`.
+    """
 
     frame: ShortFrame | LongFrame
     attempt: int = 1
     is_answered: bool = True
     manner: Manner = field(default_factory=Manner)  # what the meter wants different from the bus
+    is_probe: bool = False  # one of several that one master sends, who can make good what was missed
+    is_hasty: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Doubtful(Noise):
+    """The reply to a probe, or what came before it, may be the answer to one of so many hasty ones that were silent."""
+
+    silences: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +82,22 @@ def in_manner(conversation: Conversation[T], manner: Manner) -> Conversation[T]:
         while True:
             reply = yield replace(request, manner=manner)
             request = conversation.send(reply)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    finally:
+        conversation.close()
+
+
+def as_probe(conversation: Conversation[T], *, is_hasty: bool) -> Conversation[T | Doubtful]:
+    """The same conversation as one probe of many; `is_hasty`: its first request is. Ends at a doubtful reply."""
+    try:
+        request = replace(next(conversation), is_probe=True, is_hasty=is_hasty)
+        while True:
+            reply = yield request
+            if isinstance(reply, Doubtful):
+                return reply
+            request = replace(conversation.send(reply), is_probe=True)
     except StopIteration as end:
         result: T = end.value
         return result

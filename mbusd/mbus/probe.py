@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from mbusd.mbus.address import BROADCAST, HIGHEST_PRIMARY, SELECTED, TEST, PrimaryAddress, SecondaryAddress
 from mbusd.mbus.errors import DecodeError
-from mbusd.mbus.frames import Ack, LongFrame, Noise, ShortFrame, encode
+from mbusd.mbus.frames import ACK, LONG, Ack, LongFrame, Noise, ShortFrame, encode
 from mbusd.mbus.link import ATTEMPTS, Conversation, Reply, Request, Silence, data
 from mbusd.mbus.master import address_of, req_ud2, select, snd_nke
 from mbusd.mbus.telegram import Telegram, decode
@@ -64,8 +64,9 @@ class Present:
 
 Probe = Silent | Meter | Crowd | Mute | Disturbance
 
+_MOST_OF_ACKS = 128  # bytes
 _AGAIN = 4  # telegrams more, for a meter that cannot be asked for by its name
-_WITHOUT_DATA = Mute("acknowledges but sends no data")
+WITHOUT_DATA = Mute("acknowledges but sends no data")  # or the acknowledgement was somebody else's
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ def probe_primary(number: int, tries: int = 1, *, resets: bool = True) -> Conver
             return Crowd(unreadable)
         found = yield from _identified(number, ATTEMPTS, noisy_tries=2)
         if isinstance(found, Silent):
-            return _WITHOUT_DATA
+            return WITHOUT_DATA
     else:
         found = yield from _identified(number, tries, noisy_tries=2)
     if not isinstance(found, Meter) or found.address is None:
@@ -119,26 +120,28 @@ def probe_secondary(
     is_known: Callable[[SecondaryAddress], bool] = _nobody,
     deselects: bool = False,
     reads: bool = True,
+    is_noisy: bool = False,
 ) -> Conversation[Probe | Present]:
     """Who answers to a selection. A meter that is not known yet must answer to its full address as well.
 
     `deselects`: first take the selection from whoever has it, for meters that keep one that is not for them. The meter
     in the result may be one that was not asked for; comparing its address is the caller's business. `reads` False: E5
-    is enough, for masks behind which there are certainly several.
+    is enough, for masks behind which there are certainly several. `is_noisy`: there are bytes on this bus that no meter
+    sends, so what cannot be read proves less.
     """
     if deselects:
         yield Request(snd_nke(SELECTED))
-    reply = yield from _called(selection.frame(), tries)
+    reply, unreadable = yield from _chosen(selection.frame(), tries, is_noisy=is_noisy)
     if isinstance(reply, Silence):
         return Silent()
     if not isinstance(reply, Ack):
-        return Crowd((_bytes(reply),))
+        return Crowd(unreadable)
     if not reads:
         return Present()
-    found = yield from _identified(SELECTED, ATTEMPTS, noisy_tries=1)
+    found = yield from _identified(SELECTED, ATTEMPTS, noisy_tries=1 + is_noisy)
     if isinstance(found, Meter) and found.address is not None:
         return found if found.address == selection.mask or is_known(found.address) else (yield from _confirmed(found))
-    return _WITHOUT_DATA if isinstance(found, Silent) else found
+    return WITHOUT_DATA if isinstance(found, Silent) else found
 
 
 def wake() -> Conversation[None]:
@@ -149,7 +152,7 @@ def wake() -> Conversation[None]:
     """
     if isinstance((yield Request(snd_nke(TEST))), Noise):
         yield Request(snd_nke(TEST), 2)
-    yield Request(snd_nke(BROADCAST), is_answered=False)
+    yield Request(snd_nke(BROADCAST), is_answered=False, is_hasty=True)
 
 
 def anybody() -> Conversation[bool]:
@@ -174,8 +177,41 @@ def _opened(frame: ShortFrame, tries: int) -> Conversation[tuple[Reply, tuple[by
     reply = yield from _called(frame, tries)
     if isinstance(reply, Ack | Silence):
         return reply, ()
+    if is_endless(_bytes(reply)):
+        return reply, (_bytes(reply),)
     again = yield Request(frame, 2)
     return again, tuple(_bytes(one) for one in (reply, again) if not isinstance(one, Ack | Silence))
+
+
+def _chosen(frame: LongFrame, tries: int, *, is_noisy: bool) -> Conversation[tuple[Reply, tuple[bytes, ...]]]:
+    """The reply to a selection, and what was unreadable.
+
+    Several E5 at once are usual in a search, so what looks like them is believed, but not on a noisy bus.
+    """
+    reply = yield from _called(frame, tries)
+    heard: list[bytes] = []
+    while not isinstance(reply, Ack | Silence):
+        heard.append(_bytes(reply))
+        several = sum(map(may_be_acks, heard))
+        if several > is_noisy or len(heard) >= ATTEMPTS or is_endless(heard[-1]):
+            break
+        reply = yield Request(frame, len(heard) + 1)
+    return reply, tuple(heard)
+
+
+def may_be_acks(heard: bytes) -> bool:
+    """Whether these may be several E5, one upon the other: they only clear bits (EN 13757-2 cl. 4)."""
+    return bool(heard) and not heard[0] & ~ACK
+
+
+def is_no_answer(heard: bytes) -> bool:
+    """Whether this is the beginning of no answer, nor of several at once."""
+    return bool(heard and heard[0] & ~ACK and heard[0] & ~LONG)
+
+
+def is_endless(heard: bytes) -> bool:
+    """Whether these are more bytes than meters can send within the window of an E5, whatever the rate."""
+    return len(heard) > _MOST_OF_ACKS
 
 
 def _called(frame: ShortFrame | LongFrame, tries: int) -> Conversation[Reply]:
