@@ -53,17 +53,17 @@ def moved(settings: MeterSettings, change: ChangeMeter, written: Written) -> Met
     match change.what, address:
         case "set_address", PrimaryAddress():
             return settings.model_copy(update={"address": PrimaryAddress(number(_given(change)))})
-        case "set_identification", SecondaryAddress(digits) if written.meter is not None:
-            return settings.model_copy(update={"address": _as_exact_as(digits, written.meter)})
+        case "set_identification", SecondaryAddress() if written.meter is not None:
+            return settings.model_copy(update={"address": _as_exact_as(address, written.meter)})
         case "set_baudrate", _:
             return settings.model_copy(update={"baudrate": number(_given(change))})
     return settings
 
 
-def _as_exact_as(before: str, now: SecondaryAddress) -> SecondaryAddress:
-    """The new address, with wildcards where the one before had some."""
-    kept = (now.digits[at : at + 2] if before[at : at + 2] != "FF" else "FF" for at in range(8, 16, 2))
-    return SecondaryAddress(now.identification + "".join(kept))
+def _as_exact_as(before: SecondaryAddress, now: SecondaryAddress) -> SecondaryAddress:
+    """The new address, with wildcards where the one before had some, and its fabrication number, which stays."""
+    kept = (now.digits[at : at + 2] if before.digits[at : at + 2] != "FF" else "FF" for at in range(8, 16, 2))
+    return SecondaryAddress(now.identification + "".join(kept), before.fabrication)
 
 
 def to_be_written(before: MeterSettings, now: MeterSettings) -> tuple[str, ...]:

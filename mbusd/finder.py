@@ -8,6 +8,7 @@ from mbusd.mbus.address import SecondaryAddress
 from mbusd.mbus.errors import MBusError
 from mbusd.model import FoundMeter, Outcome, ScanChanged, ScanMode, ScanState
 from mbusd.normalise import identity_of
+from mbusd.reach import address_of, answering, remark
 from mbusd.scanner import Finding, Plan, Progress, Run, Scanner, Survey
 from mbusd.transport import TransportError
 
@@ -55,11 +56,12 @@ class Finder:
         state: ScanState = "failed" if error else "cancelled" if was_cancelled else "done"
         log.info("bus %s: scan %s after %d probes, %d meters", self._bus, state, survey.probes, len(survey.findings))
         self._tell(ScanChanged(self._bus, state, survey.probes, 0, why=error or ""))
-        found = tuple(map(_found, survey.findings))
+        answered = answering(survey)
+        found = tuple(_found(one, answered) for one in survey.findings)
         return survey, Outcome(error=error, found=found, remarks=tuple(survey.remarks()))
 
     def _progress(self, progress: Progress) -> None:
-        found = None if progress.found is None else _found(progress.found)
+        found = None if progress.found is None else _found(progress.found, ())
         if found is not None or progress.done % TOLD_EVERY == 0:
             name = None if found is None else found.address
             self._tell(ScanChanged(self._bus, "running", progress.done, progress.left, name))
@@ -80,8 +82,9 @@ def _failure(scan: "asyncio.Task[Survey]") -> str | None:
     raise error
 
 
-def _found(finding: Finding) -> FoundMeter:
+def _found(finding: Finding, answered: Collection[int | None]) -> FoundMeter:
     header = None if finding.telegram is None else finding.telegram.header
     identity = None if header is None else identity_of(header)
-    address = None if finding.safest is None else str(finding.safest)
-    return FoundMeter(address, finding.primary, identity, finding.remark or _UNREADABLE * (address is None))
+    way = address_of(finding)
+    address = None if way is None else str(way)
+    return FoundMeter(address, finding.primary, identity, remark(finding, answered) or _UNREADABLE * (address is None))

@@ -15,6 +15,7 @@ from mbusd.mbus.diagnosis import Observations, Verdict, diagnose
 from mbusd.mbus.observation import Observation
 from mbusd.meter import Meter
 from mbusd.model import BusTroubled, Emit
+from mbusd.transport import Port
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,10 @@ class Wire(Protocol):
     @property
     def idle_noise(self) -> bytes:
         """What was heard before anything was asked."""
+
+    @property
+    def port(self) -> Port:
+        """Where it hangs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +113,7 @@ class Health:
         """A read-out has failed, though the port is open."""
         heard = self._heard()
         self._take(meter, heard)
-        own = diagnose(Observations(heard, expected=len(self._meters)))
+        own = self._diagnosed(heard)
         if own is None:
             self._of_one.pop(meter, None)
         else:
@@ -137,7 +142,7 @@ class Health:
             del self._failed[next(iter(self._failed))]
         idle = b"" if self._good else self._wire.idle_noise
         asked = tuple(chain.from_iterable(self._failed.values()))
-        verdict = diagnose(Observations(asked, idle, expected=len(self._meters)))
+        verdict = self._diagnosed(asked, idle, is_all=True)
         is_same = verdict and self._of_all and verdict.code == self._of_all.code
         self._times = self._times + 1 if is_same else 1
         self._of_all = verdict
@@ -148,6 +153,11 @@ class Health:
         used_to_answer = any(one.answers for one in self._meters)
         self._witnesses = {one for one in asked if one.answers} if used_to_answer else asked
         self._enough = min(len(self._witnesses), MANY) if used_to_answer else len(self._witnesses)
+
+    @property
+    def _patience(self) -> int:
+        """How often silence must be the verdict; of an only meter until it counts as silent itself, or it was a nap."""
+        return max(LEAST, self._meters[0].settings.offline_after) if len(self._meters) == 1 else 2
 
     def _times_before(self, meter: Meter, verdict: Verdict) -> int:
         before, times = self._of_one.get(meter, (None, 0))
@@ -160,12 +170,12 @@ class Health:
     def _found(self) -> Verdict | None:
         """What is certain by now.
 
-        Silence of all needs no more than their silence. Any other verdict may rest on what was heard once, behind one
-        read-out and before the next: it must hold until both are forgotten.
+        Silence of all needs no more than their silence; that of an only meter may be its own fault. Any other verdict
+        may rest on what was heard once, behind one read-out and before the next: it must hold until both are forgotten.
         """
         verdict = self._of_all
         if verdict is not None and verdict.code not in OF_A_METER and self._is_dead():
-            needed = 2 if verdict.code == "bus_silent" else len(self._failed) + 2
+            needed = self._patience if verdict.code == "bus_silent" else len(self._failed) + 2
             if self._times >= needed:
                 return verdict
         told = None if self._told is None else self._told.code
@@ -178,7 +188,11 @@ class Health:
 
     def _among_others(self, heard: tuple[Observation, ...]) -> Verdict | None:
         """What the read-out looks like beside one that went well."""
-        return diagnose(Observations((*self._good, *heard), expected=len(self._meters))) if self._good else None
+        return self._diagnosed((*self._good, *heard)) if self._good else None
+
+    def _diagnosed(self, asked: tuple[Observation, ...], idle: bytes = b"", *, is_all: bool = False) -> Verdict | None:
+        sets_rate = self._wire.port.sets_rate
+        return diagnose(Observations(asked, idle, expected=len(self._meters), is_all=is_all, sets_rate=sets_rate))
 
     def _tell(self, verdict: Verdict | None) -> None:
         """Say what is wrong, if that is not what was said before."""

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import grp
 import os
 import socket
 import stat
@@ -26,12 +27,23 @@ from mbusd.rfc2217 import RemoteSerial, Rfc2217Error
 
 PTY_MAJORS = range(136, 144)  # Linux: the slave sides of pseudo terminals
 CONNECT_SECONDS = 10.0
+_OF_GROUP = stat.S_IRGRP | stat.S_IWGRP
 
 TCP_INFO_BYTES, ROUND_TRIP_AT = 72, 68  # struct tcp_info of tcp(7), tcpi_rtt: microseconds, smoothed
 NEAR_SECONDS = 0.1  # of two round trips: `Port.slack_seconds` has room for these
 MOST_ADDED_SECONDS = 2.0  # a longer round trip was a radio that had to wake first
 _ROUND_TRIP, _QUEUED = struct.Struct("=I"), struct.Struct("=i")
 
+_NAME_IT = "name that of the converter (/dev/serial/by-id/usb-…)"
+_TROUBLES = {
+    errno.ENOENT: "there is no such device; is the converter plugged in? (ls -l /dev/serial/by-id)",
+    errno.EISDIR: f"this is a folder, no device: {_NAME_IT}",
+    errno.ENOTDIR: f"this lies in a file, not in a folder, and is no device: {_NAME_IT}",
+    errno.ENOTTY: f"this is no serial device: {_NAME_IT}",
+    errno.EPERM: "not permitted; systemd's DeviceAllow or the container's devices must name it",
+    errno.EBUSY: "another program has this port open",
+    errno.EAGAIN: "another program has this port open",
+}
 _FORMS = "/dev/… for a serial device, tcp://HOST:PORT or rfc2217://HOST:PORT for one in the network"
 
 ProtocolFactory = Callable[[], asyncio.Protocol]
@@ -63,6 +75,11 @@ class Port:
     def scheme(self) -> str:
         """`serial`, `tcp`, or what else was written before `://`."""
         return self.name.partition("://")[0].lower() if "://" in self.name else "serial"
+
+    @property
+    def sets_rate(self) -> bool:
+        """Whether `baudrate` is what the wire has; a transparent converter has a rate of its own."""
+        return self.scheme != "tcp"
 
     @property
     def slack_seconds(self) -> float:
@@ -181,20 +198,35 @@ def _is_pty(name: str) -> bool:
 
 
 def _serial_trouble(port: Port, error: Exception) -> str:
-    number = getattr(error, "errno", None)
+    number = _number_of(error)
     match number:
-        case errno.ENOENT:
-            return "there is no such device; is the converter plugged in? (ls -l /dev/serial/by-id)"
         case errno.EACCES:
-            return "permission denied; the user must be in the group of the device (usually dialout)"
-        case errno.EPERM:
-            return "not permitted; systemd's DeviceAllow or the container's devices must name it"
-        case errno.EBUSY | errno.EAGAIN:
-            return "another program has this port open"
+            return _denied(port.name)
         case errno.EINVAL:
             return f"the device refuses {port.baudrate} Bd 8E1"
         case _:
-            return str(error)
+            return _TROUBLES.get(number, str(error))
+
+
+def _number_of(error: BaseException) -> int:
+    """The kernel's; where pyserial has made a text of it, that of the error it has caught; else 0."""
+    number = getattr(error, "errno", None)
+    if number is None and isinstance(error.__context__, termios.error):
+        number = error.__context__.args[0]
+    return number if isinstance(number, int) else 0
+
+
+def _denied(name: str) -> str:
+    """Whom to let in, as far as the device tells."""
+    try:
+        status = os.stat(name)  # noqa: PTH116 - as above
+        group = grp.getgrgid(status.st_gid).gr_name
+    except (OSError, KeyError):
+        return "permission denied; the user must be in the group of the device (usually dialout)"
+    if status.st_mode & _OF_GROUP != _OF_GROUP:
+        mode = stat.filemode(status.st_mode)
+        return f"permission denied; it is {mode}, for its owner only: a udev rule gives it to a group (usually dialout)"
+    return f"permission denied; the user must be in the group {group}: sudo usermod -aG {group} USER"
 
 
 async def _open_tcp(port: Port, protocol: ProtocolFactory) -> asyncio.Transport:

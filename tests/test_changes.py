@@ -163,6 +163,12 @@ async def test_a_new_rate_is_verified_and_the_port_goes_back_to_its_own(tmp_path
             ['`address: "1234567893152103"`'],
         ),
         (
+            {"name": "gas", "address": "2185034493152103-11111111"},
+            ChangeMeter("gas", "set_identification", "12345678"),
+            {"address": "1234567893152103-11111111"},
+            ['`address: "1234567893152103-11111111"`'],
+        ),
+        (
             {"name": "gas", "address": 3},
             ChangeMeter("gas", "set_baudrate", "9600"),
             {"baudrate": 9600},

@@ -18,7 +18,8 @@ from mbusd.finder import TOLD_EVERY, Finder
 from mbusd.mbus.frames import Frame, LongFrame, ShortFrame, encode, parse
 from mbusd.mbus.link import Conversation
 from mbusd.mbus.master import req_ud2, snd_nke
-from mbusd.model import BusChanged, FoundMeter, MeterChanged, Outcome, ReadingTaken, ScanChanged, ScanMode
+from mbusd.memory import Memory
+from mbusd.model import BusChanged, FoundMeter, MeterChanged, Outcome, Reading, ReadingTaken, ScanChanged, ScanMode
 from mbusd.poller import Poller
 from mbusd.roster import Roster
 from mbusd.scanner import Finding, Survey
@@ -123,15 +124,31 @@ async def test_what_is_known_saves_probes() -> None:
     assert second.probes <= first.probes
 
 
-async def test_an_address_that_two_meters_share_is_told_as_nobodys() -> None:
+def twins_of(
+    *fabrications: str | None, primaries: tuple[int | None, int | None] = (None, None)
+) -> list[SimulatedMeter]:
+    """Two meters with the same secondary address, whose telegrams do not pass for one another's."""
     address = identity("00000005", "SON", 1, 4)
-    numbers = {0x5A5A5A5A: "11111111", 0x25252525: "22222222"}
-    twins = [SimulatedMeter(address, Truth(value), fabrication=number) for value, number in numbers.items()]
+    there = zip((0x5A5A5A5A, 0x25252525), fabrications, primaries, strict=True)
+    return [SimulatedMeter(address, Truth(value), primary=own, fabrication=number) for value, number, own in there]
+
+
+async def test_an_address_that_two_meters_share_is_told_with_what_tells_them_apart() -> None:
     told = Told()
-    _, outcome = await Finder("cellar", OnWire([*twins, meter(6)]), told).scan("secondary", ())
-    assert [one.address for one in found(outcome)].count(None) == 2
-    assert all(one.remark for one in found(outcome) if one.address is None)
-    assert address.digits not in {event.found for event in told.events}
+    finder = Finder("cellar", OnWire([*twins_of("11111111", "22222222"), meter(6)]), told)
+    _, outcome = await finder.scan("secondary", ())
+    both = {"00000005EE4D0104-11111111", "00000005EE4D0104-22222222"}
+    assert {one.address for one in found(outcome)} == {"00000006EE4D0104", *both}
+    assert all(one.remark for one in found(outcome) if one.address in both)
+    assert {event.found for event in told.events if event.found} == {"00000006EE4D0104", *both}
+
+
+async def test_an_address_that_nothing_tells_apart_is_nobodys() -> None:
+    told = Told()
+    finder = Finder("cellar", OnWire([*twins_of(None, None), meter(6)]), told)
+    _, outcome = await finder.scan("secondary", ())
+    assert {one.address for one in found(outcome)} == {"00000006EE4D0104"}
+    assert any(remark.startswith("00000005EE4D0104: several meters") for remark in outcome.remarks)
 
 
 async def test_a_second_scan_is_refused_until_the_first_is_over() -> None:
@@ -206,6 +223,10 @@ def neighbours() -> list[SimulatedMeter]:
     for one in meters:
         one.delay = 0.002
     return meters
+
+
+def energy_of(reading: Reading) -> object:
+    return next(item.value for item in reading.measurements if item.key == "energy")
 
 
 def read_by_now(seen: Seen) -> set[str]:
@@ -286,7 +307,7 @@ async def test_with_a_list_of_meters_nothing_is_searched_unless_asked(tmp_path: 
 
 
 class OnSimulated(Bus):
-    """A bus that takes no time at all."""
+    """A bus that takes no time at all, and is open as soon as that is wanted."""
 
     def __init__(self, *meters: SimulatedMeter) -> None:
         super().__init__(Port("/dev/simulated"))
@@ -295,19 +316,69 @@ class OnSimulated(Bus):
     async def run(self, conversation: Conversation[T]) -> T:
         return await self._on_wire(conversation)
 
+    @property
+    def is_open(self) -> bool:
+        return True
+
+    async def open(self) -> asyncio.Future[str]:
+        return asyncio.get_running_loop().create_future()
+
 
 async def test_an_address_that_several_meters_answer_is_not_read() -> None:
-    """All that tells these twins apart is the fabrication number, by which nothing is read."""
-    twins = [
-        SimulatedMeter(identity("00000005", "SON", 1, 4), Truth(value), primary=1, fabrication=fabrication)
-        for value, fabrication in ((0x5A5A5A5A, "11111111"), (0x25252525, "22222222"))
-    ]
     seen = Seen()
-    poller = Poller(settings("/dev/simulated"), OnSimulated(*twins, meter(6)), seen)
+    poller = Poller(settings("/dev/simulated"), OnSimulated(*twins_of(None, None, primaries=(1, 1)), meter(6)), seen)
     outcome = await poller.scan("both")
-    assert [one.primary for one in found(outcome)].count(1) == 2
     assert any(remark.startswith("address 1: several meters answer") for remark in outcome.remarks)
     assert [event.info.address for event in seen.of(MeterChanged)] == ["00000006EE4D0104"]
+
+
+TWINS = {"00000005EE4D0104-11111111": 0x5A5A5A5A, "00000005EE4D0104-22222222": 0x25252525}
+
+
+@pytest.mark.usefixtures("_few_addresses")
+@pytest.mark.parametrize("primaries", [(1, 1), (1, 2), (None, None)])
+@pytest.mark.parametrize("mode", ["both", "secondary"])
+async def test_twins_are_read_by_their_fabrication_numbers_and_remembered(
+    tmp_path: Path, mode: str, primaries: tuple[int | None, int | None]
+) -> None:
+    """At start, after a second scan, and after a restart: two meters under two names, each with its own values."""
+    meters = [*twins_of("11111111", "22222222", primaries=primaries), meter(6)]
+    names = {*TWINS, "00000006EE4D0104"}
+    for life in (1, 2):
+        seen, memory = Seen(), Memory.load(tmp_path)
+        own = settings("/dev/simulated", interval="1d", discover=mode)
+        poller = Poller(own, OnSimulated(*meters), seen, Random(life), memory=memory)  # noqa: S311 - places in the grid
+        task = asyncio.create_task(poller.run())
+        await seen.until(lambda: task.done() or read_by_now(seen) == names)  # noqa: B023 - waited for
+        assert {name: energy_of(seen.readings(name)[-1]) for name in TWINS} == TWINS
+        assert len(ended(seen)) == (life == 1)
+        again = await poller.scan("secondary")
+        assert {one.address for one in found(again)} == names
+        assert sorted(poller.names) == sorted(names)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        memory.save()
+
+
+async def test_one_of_the_twins_may_stand_in_the_file() -> None:
+    seen = Seen()
+    listed: dict[str, object] = {"name": "flat_1", "address": "00000005EE4D0104-11111111"}
+    poller = Poller(settings("/dev/simulated", listed), OnSimulated(*twins_of("11111111", "22222222")), seen)
+    await poller.scan("secondary")
+    assert [event.info.address for event in seen.of(MeterChanged)] == ["00000005EE4D0104-22222222"]
+
+
+@pytest.mark.usefixtures("_few_addresses")
+async def test_twins_without_numbers_are_read_at_their_places_and_named_by_them() -> None:
+    """Their secondary address would name both; it does so in no life, whether they were read by then or not."""
+    twins, seen, memory = OnSimulated(*twins_of(None, None, primaries=(1, 2))), Seen(), Memory()
+    poller = Poller(settings("/dev/simulated", discover="both"), twins, seen, memory=memory)
+    await poller.scan("both")
+    assert [(one.name, one.address) for one in poller.infos()] == [("cellar-1", "1"), ("cellar-2", "2")]
+    later = Poller(settings("/dev/simulated", discover="both"), twins, seen, memory=memory)
+    assert [(one.name, one.address) for one in later.infos()] == [("cellar-1", "1"), ("cellar-2", "2")]
+    await later.scan("both")
+    assert later.names == ["cellar-1", "cellar-2"]
 
 
 @pytest.mark.parametrize("before", [1, 2])

@@ -12,6 +12,7 @@ from mbusd.mbus.observation import Observation
 from mbusd.meter import Meter
 from mbusd.model import BusTroubled, Event
 from mbusd.settings import BusSettings
+from mbusd.transport import Port
 
 E5 = encode(Ack())
 
@@ -22,6 +23,7 @@ class Line:
 
     recent: list[Observation] = field(default_factory=list)
     idle_noise: bytes = b""
+    port: Port = field(default_factory=lambda: Port("/dev/x"))
 
     def hears(self, request: ShortFrame, heard: bytes = b"", after: bytes = b"") -> None:
         self.recent = [*self.recent, Observation(request, heard, after)][-64:]
@@ -30,8 +32,8 @@ class Line:
 class House:
     """Meters 1, 2, 3 … on a line, and what is told of the bus."""
 
-    def __init__(self, number: int, interval: str = "1h") -> None:
-        listed = [{"address": address, "name": f"m{address}"} for address in range(1, number + 1)]
+    def __init__(self, number: int, interval: str = "1h", **more: object) -> None:
+        listed = [{"address": address, "name": f"m{address}", **more} for address in range(1, number + 1)]
         bus = BusSettings.model_validate({"name": "cellar", "port": "/dev/x", "interval": interval, "meters": listed})
         self.meters = [Meter.of(one, bus, 0.0, 0.0) for one in bus.meters]
         self.line = Line()
@@ -117,14 +119,58 @@ def test_a_read_out_that_is_spoilt_now_and_then_is_no_trouble_of_the_bus(spoilt:
     assert house.told == []
 
 
-def test_the_only_meter_of_a_bus_may_be_at_fault_itself() -> None:
-    house = House(1)
-    house.good()
-    opinion = house.bad(*[1] * 10)
+@pytest.mark.parametrize("was_good", [True, False])
+@pytest.mark.parametrize(("offline_after", "needed"), [(1, 3), (3, 3), (5, 5)])
+def test_the_only_meter_of_a_bus_and_nothing_else_may_be_the_bus(
+    caplog: pytest.LogCaptureFixture, offline_after: int, needed: int, *, was_good: bool
+) -> None:
+    """It is told when the meter itself counts as silent, and that it may be the meter."""
+    house = House(1, offline_after=offline_after)
+    if was_good:
+        house.good()
+    assert not house.bad(*[1] * (needed - 1)).is_of_bus
     assert house.told == []
-    assert opinion.verdict is not None
-    assert opinion.verdict.code == "no_answer"
-    assert not opinion.is_of_bus
+    assert house.bad(1).is_of_bus
+    assert house.told == ["bus_silent"]
+    house.bad(*[1] * 10)
+    assert house.told == ["bus_silent"]
+    (line,) = warnings(caplog)
+    assert "the only meter of this bus, address 1, does not answer" in line
+    assert "it is the bus or the meter. Check that the converter feeds the bus" in line
+    house.good(1)
+    assert house.told == ["bus_silent", None]
+
+
+def test_an_only_meter_that_is_silent_now_and_then_is_its_own_business() -> None:
+    house = House(1)
+    for _ in range(5):
+        house.bad(1, 1)
+        house.good(1)
+    assert house.told == []
+
+
+def test_where_something_is_heard_the_only_meter_is_not_said_to_be_silent(caplog: pytest.LogCaptureFixture) -> None:
+    house = House(1)
+    house.bad(1, 1, 1, 1, data=b"\x28\x00\x40")
+    assert "bus_silent" not in house.told
+    assert caplog.records
+
+
+@pytest.mark.parametrize(
+    ("port", "todo"),
+    [
+        ("/dev/x", "--baudrate auto"),
+        ("rfc2217://gateway:2217", "--baudrate auto"),
+        ("tcp://gateway:10001", "the rate and parity (8E1) are set at the converter itself"),
+    ],
+)
+def test_the_rate_is_changed_where_it_is_set(caplog: pytest.LogCaptureFixture, port: str, todo: str) -> None:
+    house = House(3)
+    house.line.port = Port(port)
+    house.bad(*[1, 2, 3] * 2)
+    assert house.told == ["bus_silent"]
+    assert todo in warnings(caplog)[0]
+    assert ("--baudrate" in warnings(caplog)[0]) is house.line.port.sets_rate
 
 
 # ------------------------------------------------------------------------------------------------ a dead bus

@@ -15,9 +15,11 @@ import pytest
 from mbusd import config, scanner
 from mbusd.commands import scan
 from mbusd.mbus.address import SecondaryAddress
+from mbusd.mbus.frames import Frame
+from mbusd.mbus.master import snd_nke
 from mbusd.mbus.search import ANY
 from mbusd.simulated_meters import household
-from mbusd.simulator import Moment, SimulatedBus, SimulatedMeter, identity
+from mbusd.simulator import Answer, Moment, SimulatedBus, SimulatedMeter, identity
 from mbusd.virtual_bus import opened
 from tests.mbus.searching import meter, sending
 from tests.wires import terminal
@@ -174,18 +176,31 @@ def twins() -> list[SimulatedMeter]:
     return [meter(address, chance, primary=1, fabrication=number) for number in ("00000017", "00000027")]
 
 
-async def test_meters_that_no_address_tells_apart_are_no_part_of_the_configuration(
+async def test_meters_that_only_their_fabrication_numbers_tell_apart_stand_in_the_configuration(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with bus_of([*twins(), *household(BEGAN)[:1]], tmp_path) as port:
         assert await scan.run(question(port, mask=ANY), as_yaml=True) == 0
     printed = capsys.readouterr().out
     (bus,) = config.parse(printed, "scan", {}).buses
+    assert {one.name: str(one.address) for one in bus.meters if one.name and one.name.startswith("heat_1")} == {
+        f"heat_12345678_{number}": f"123456782D2C0904-{number}" for number in ("00000017", "00000027")
+    }
+    assert len(bus.meters) == 3
+
+
+async def test_those_that_nothing_tells_apart_are_no_part_of_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    meters = twins()
+    for one in meters:
+        one.fabrication = None
+    async with bus_of([*meters, *household(BEGAN)[:1]], tmp_path) as port:
+        assert await scan.run(question(port, mask=ANY), as_yaml=True) == 0
+    printed = capsys.readouterr().out
+    (bus,) = config.parse(printed, "scan", {}).buses
     assert [str(one.address) for one in bus.meters] == [household(BEGAN)[0].secondary.digits]
-    for number in ("00000017", "00000027"):
-        (line,) = [one for one in printed.splitlines() if f"this one has fabrication number {number}" in one]
-        assert line.strip().startswith("#")
-        assert f'read it as "123456782D2C0904-{number}", under a name of its own' in line
+    assert "# 123456782D2C0904: several meters have this same secondary address" in printed
 
 
 async def test_both_of_them_are_in_the_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -193,8 +208,56 @@ async def test_both_of_them_are_in_the_json(tmp_path: Path, capsys: pytest.Captu
         assert await scan.run(question(port, mask=ANY), as_json=True) == 0
     meters = json.loads(capsys.readouterr().out)["meters"]
     assert [one["fabrication"] for one in meters] == ["00000017", "00000027"]
-    assert [one["address"] for one in meters] == [None, None]
+    assert [one["address"] for one in meters] == ["123456782D2C0904-00000017", "123456782D2C0904-00000027"]
     assert all("another meter has the same secondary address" in one["remark"] for one in meters)
+
+
+async def test_a_converter_that_only_echoes_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    link = tmp_path / "ttyUSB7"
+    async with opened(SimulatedBus([], BEGAN, echo=True), link=link, baudrate=0):
+        assert await scan.run(question(str(link), mask=ANY), as_json=True) == 1
+    said = json.loads(capsys.readouterr().out)["diagnosis"]
+    assert said.startswith("the converter sends back what it is told, and no meter answers")
+    assert "supply of the bus" in said
+
+
+async def test_nobody_is_told_to_try_the_rates_of_a_converter_that_has_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with opened(SimulatedBus([], BEGAN), tcp=("127.0.0.1", 0), baudrate=0) as served:
+        assert served.tcp is not None
+        assert await scan.run(question(f"tcp://127.0.0.1:{served.tcp[1]}", mask=ANY)) == 1
+    said = capsys.readouterr().err
+    assert "nobody answers" in said
+    assert "it is set at the converter itself" in said
+    assert "--baudrate auto" not in said
+    async with bus_of([], tmp_path) as port:
+        assert await scan.run(question(port, mask=ANY)) == 1
+    assert "--baudrate auto" in capsys.readouterr().err
+
+
+class Late(SimulatedMeter):
+    """Its E5 for SND_NKE comes when the next address is asked."""
+
+    def answer(self, request: Frame, moment: Moment) -> Answer | None:
+        return super().answer(snd_nke(5), moment) if request == snd_nke(6) else None
+
+
+@pytest.mark.parametrize("is_alone", [True, False])
+async def test_who_acknowledges_behind_a_silent_address_may_be_no_meter(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *, is_alone: bool
+) -> None:
+    monkeypatch.setattr(scanner, "_ADDRESSES", 8)
+    late = Late(identity("00000005", "SON", 1, 4), lambda _: [b""], primary=5)
+    below = SimulatedMeter(identity("00000006", "SON", 1, 4), lambda _: [b"\x01\x06\x2a"], primary=5)
+    for more, read in (({}, False), ({"as_json": True}, True), ({"as_yaml": True}, False)):
+        async with bus_of([late] if is_alone else [late, below], tmp_path) as port:
+            await scan.run(question(port, primary=True), **more)
+        printed = capsys.readouterr().out
+        if read:
+            (printed,) = [one["remark"] for one in json.loads(printed)["meters"] if one["primary"] == 6]
+        assert "acknowledges but sends no data" in printed
+        assert ("unless that was the late answer of address 5: a longer timeout tells" in printed) is is_alone
 
 
 async def test_a_mask_that_nobody_answers_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

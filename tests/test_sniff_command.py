@@ -215,6 +215,15 @@ async def test_the_summary_says_what_is_odd(screen: Screen, heard: bytes, text: 
     assert text in await last_line(screen, heard)
 
 
+async def test_the_rate_of_a_converter_is_changed_at_the_converter(screen: Screen) -> None:
+    """What these tests listen on is one."""
+    heard = encode(snd_nke(5)) + b"\xfc" + encode(req_ud2(5, fcb=True)) + b"\xa2"
+    told = await last_line(screen, heard)
+    assert "the rate is wrong" in told
+    assert "Set the converter itself" in told
+    assert "--baudrate" not in told
+
+
 @pytest.mark.parametrize(
     ("answered", "text"),
     [

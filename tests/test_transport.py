@@ -1,9 +1,14 @@
 """Ports of level converters: a real pseudo-terminal, real sockets."""
 
 import asyncio
+import grp
 import os
 import socket
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import serial
@@ -88,9 +93,53 @@ async def test_a_device_that_is_not_there() -> None:
     assert no.value.port == "/dev/ttyNONE"
 
 
-async def test_a_file_is_no_serial_device() -> None:
-    with pytest.raises(TransportError, match="/dev/null"):
-        await open_port(Port("/dev/null"), Ear)
+@pytest.mark.parametrize("name", ["/dev/null", __file__])
+async def test_a_file_is_no_serial_device(name: str) -> None:
+    with pytest.raises(TransportError, match=r"^\S+: this is no serial device: name that of the converter") as no:
+        await open_port(Port(name), Ear)
+    assert no.value.port == name
+    assert "Errno" not in str(no.value)
+
+
+@pytest.mark.parametrize(("name", "what"), [("/dev", "is a folder"), (f"{__file__}/x", "lies in a file")])
+async def test_a_folder_is_no_device(name: str, what: str) -> None:
+    with pytest.raises(TransportError, match=rf"^\S+: this {what}, .*no device: name that of the converter") as no:
+        await open_port(Port(name), Ear)
+    assert "Errno" not in str(no.value)
+
+
+@contextmanager
+def somebody_else() -> Iterator[None]:
+    """Not root, whom nothing is denied."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize(
+    ("mode", "todo"),
+    [
+        (0o000, r"it is ----------, for its owner only: a udev rule"),
+        (0o660, r"the user must be in the group (\S+): .*\1"),
+    ],
+)
+async def test_a_device_that_is_not_for_this_user_says_whom_it_is_for(mode: int, todo: str) -> None:
+    if mode and os.geteuid() != 0:
+        pytest.skip("only root can make a file that is for a group which the user is not in")
+    with TemporaryDirectory() as folder:  # pytest's own folders are nobody else's
+        device = Path(folder) / "ttyUSB0"
+        device.touch()
+        device.parent.chmod(0o755)
+        if mode:
+            os.chown(device, 0, grp.getgrnam("daemon").gr_gid)
+        device.chmod(mode)
+        with somebody_else(), pytest.raises(TransportError, match=f"permission denied; {todo}"):
+            await open_port(Port(str(device)), Ear)
 
 
 async def test_a_device_that_vanishes_ends_the_port() -> None:

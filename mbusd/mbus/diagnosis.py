@@ -22,6 +22,8 @@ class Observations:
     idle: bytes = b""  # came before anything was asked
     expected: int | None = None  # meters that must be among those who were asked; None in a scan: nobody knows
     port_trouble: str = ""  # why the port could not be opened or was lost
+    is_all: bool = False  # the bus has no meters but the expected ones
+    sets_rate: bool = True  # the port's rate is that of the wire; a transparent converter has its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,25 +47,43 @@ class Row:
     what: str
     todo: str
     because: str  # what the row rests on
+    there: str = ""  # what to do instead where the converter sets the rate of the wire
 
 
 def diagnose(observations: Observations) -> Verdict | None:
     """The first row of the table that fits; None where all is well, or where nothing can be told."""
     looks = tuple(understand(observations.asked))
     own = frozenset(encode(one.request) for one in observations.asked)
-    stray = observations.idle + b"".join(look.after for look in looks if not look.rest)
-    case = Case(looks, own, stray, observations.idle, observations.expected, observations.port_trouble)
+    strays = (observations.idle, *(look.after for look in looks if not look.rest))
+    case = Case(
+        looks,
+        own,
+        strays,
+        observations.idle,
+        observations.expected,
+        observations.is_all,
+        observations.port_trouble,
+    )
     for row in TABLE:
         found = row.find(case)
         if found is not None:
-            return Verdict(row.code, row.what.format(found), row.todo)
+            todo = row.todo if observations.sets_rate else row.there or row.todo
+            return Verdict(row.code, row.what.format(found), todo)
     return None
 
 
-_RATE: Final = (
-    "Try the other rates (--baudrate auto), and set a TCP converter to the rate and parity (8E1) of the meters"
+_RATE: Final = "Try the other rates (mbusd scan PORT --baudrate auto), and check the parity (8E1)"
+_RATE_THERE: Final = "Set the converter itself, on its own page, to the rate of the meters (mostly 2400 Bd) and 8E1"
+_OR_THRESHOLD: Final = "; if none helps, the threshold of the converter is off"
+_OR_WIRING: Final = (
+    "; if a few meters are well at this rate, look for loose contacts, a line that is too long and too many meters for "
+    "the converter"
 )
 _FORMAT: Final = "Set the converter or the port to 8 data bits, even parity, 1 stop bit (8E1)"
+_FEED: Final = "Check that the converter feeds the bus (21 to 42 V between the wires) and that the wires are connected"
+_CONNECTED: Final = "Check that the address is right, the meter connected and the bus powered"
+_AUTO: Final = "mbusd scan PORT --baudrate auto tries all rates"
+_AT_CONVERTER: Final = "the rate and parity (8E1) are set at the converter itself, mostly to 2400 Bd"
 
 TABLE: Final = (
     Row(
@@ -88,10 +108,17 @@ TABLE: Final = (
         "ENOENT",
     ),
     Row(
+        "port_missing",
+        partial(evidence.port, "name that of the converter"),
+        "the port cannot be opened: {}",
+        "Correct `port` in the configuration",
+        "EISDIR, ENOTDIR, ENOTTY",
+    ),
+    Row(
         "port_forbidden",
         partial(evidence.port, "permission denied"),
         "the port cannot be opened: {}",
-        "Add the user to that group and log in again",
+        "Add the user to that group, then log in again or restart the service",
         "EACCES",
     ),
     Row(
@@ -121,6 +148,13 @@ TABLE: Final = (
         "the receiver is set to a wrong parity ({})",
         _FORMAT,
         "termios with INPCK gives a character with a parity error as 00",
+    ),
+    Row(
+        "wrong_parity",
+        evidence.parity_alone,
+        "all that comes is right, but for its parity ({})",
+        _FORMAT,
+        "the kernel marks each character with a parity error; nothing but a wrong setting spoils each and no bit else",
     ),
     Row(
         "short_circuit",
@@ -175,8 +209,17 @@ TABLE: Final = (
         "wrong_rate",
         evidence.other_rate,
         "the rate is wrong, or the converter's levels are ({})",
-        _RATE + "; if none helps, the threshold of the converter is off",
+        _RATE + _OR_THRESHOLD,
         "a collision sets no bits; FD, FE, FC for E5 were seen in libmbus issues 131, 138, 199",
+        _RATE_THERE + _OR_THRESHOLD,
+    ),
+    Row(
+        "parity_errors",
+        evidence.parity_errors,
+        "most answers come with parity or framing errors ({})",
+        _RATE + _OR_WIRING,
+        "each character has a parity bit and a stop bit (EN 13757-2 cl. 5.2), which a wrong rate or bad wiring spoils",
+        _RATE_THERE + _OR_WIRING,
     ),
     Row(
         "levels",
@@ -197,25 +240,35 @@ TABLE: Final = (
         "noise",
         evidence.unreadable,
         "what comes cannot be read, and is different each time ({})",
-        "Look for interference, an earth fault or loose contacts, then for the rate (--baudrate auto) and the parity "
-        "(8E1); make sure that an M-Bus is behind this port",
+        "Look for interference, an earth fault or loose contacts, then for the rate (mbusd scan PORT --baudrate auto) "
+        "and the parity (8E1); make sure that an M-Bus is behind this port",
         "one wrong rate or one collision looks the same each time",
+        "Look for interference, an earth fault or loose contacts, then for the rate and the parity (8E1) that the "
+        "converter is set to; make sure that an M-Bus is behind it",
+    ),
+    Row(
+        "bus_silent",
+        evidence.only_meter_silent,
+        "the only meter of this bus, address {}, does not answer, nor does anything else: it is the bus or the meter",
+        f"{_FEED} and the address is right; {_AUTO}",
+        "a bus that has no supply is as silent as a meter that was taken away",
+        f"{_FEED} and the address is right; {_AT_CONVERTER}",
     ),
     Row(
         "no_answer",
         evidence.one_asked_silent,
         "nothing answers at address {}",
-        "Check that the address is right, the meter connected and the bus powered; a meter at another rate or parity "
-        "than this port (8E1) is silent too: mbusd scan PORT --baudrate auto",
+        f"{_CONNECTED}; a meter at another rate or parity than this port (8E1) is silent too: {_AUTO}",
         "a meter that hears wrong characters says nothing (EN 13757-2 cl. 5.7)",
+        f"{_CONNECTED}; a meter at another rate or parity (8E1) is silent too: {_AT_CONVERTER}",
     ),
     Row(
         "bus_silent",
         evidence.bus_silent,
         "none of {} addresses answers: it is the bus, not a meter",
-        "Check that the converter feeds the bus (21 to 42 V between the wires), that the wires are connected, and the "
-        "rate and parity (8E1) of a TCP converter; mbusd scan PORT --baudrate auto tries all rates",
+        f"{_FEED}; {_AUTO}",
         "all meters disappear at once when the converter has no supply or another rate",
+        f"{_FEED}; {_AT_CONVERTER}",
     ),
     Row(
         "meter_silent",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from mbusd.mbus.frames import LONG, Ack, LongFrame, Noise, encode
+from mbusd.mbus.frames import LONG, Ack, Frame, LongFrame, Nack, Noise, encode
 from mbusd.mbus.observation import Look, Request, events_in, foreign_requests, is_due, is_request
 
 
@@ -17,10 +17,15 @@ class Case:
 
     looks: tuple[Look, ...]
     own: frozenset[bytes]  # what this master said
-    stray: bytes  # came though nobody was asked, or after the time of an answer
+    strays: tuple[bytes, ...]  # came though nobody was asked, or after the time of an answer, one piece each time
     idle: bytes  # came before anything was asked
     expected: int | None  # meters that must be among those who were asked; None in a scan: nobody knows
+    is_all: bool  # and there are no others
     port_trouble: str  # why the port could not be opened or was lost
+
+    @property
+    def stray(self) -> bytes:
+        return b"".join(self.strays)
 
     @property
     def bad(self) -> list[Look]:
@@ -96,10 +101,17 @@ def echo_only(case: Case) -> str | None:
 
 
 def noise_when_idle(case: Case) -> str | None:
-    noisy = case.stray and not any(not isinstance(event, Noise) for event in events_in(case.stray))
+    noisy = case.stray and not any(map(_is_answer, case.strays))
     if not noisy or (len(case.idle) < 3 and case.looks and all(look.is_good for look in case.looks)):
         return None
     return f"{len(case.stray)} bytes: {_hex(case.stray)}"
+
+
+def _is_answer(heard: bytes) -> bool:
+    """A frame is there, and no E5 among many other bytes: in noise every 256th byte is one."""
+    noise = sum(len(event.data) for event in events_in(heard) if isinstance(event, Noise))
+    frames = _frames(heard)
+    return bool(frames) and (noise < _MUCH or any(not isinstance(frame, Ack | Nack) for frame in frames))
 
 
 def late(case: Case) -> str | None:
@@ -162,6 +174,29 @@ def _is_without_parity(rest: bytes) -> bool:
     )
 
 
+def parity_alone(case: Case) -> str | None:
+    """Bytes that are right, all of them, each with a wrong parity bit: neither noise nor a collision does that."""
+    spoilt = [look for look in case.looks if look.broken and len(look.broken) == len(look.rest)]
+    right = [look for look in spoilt if any(is_due(frame, look.request) for frame in _frames(look.rest))]
+    return f"{_hex(right[0].rest)}" if len(right) > 1 and not case.has_good else None
+
+
+def parity_errors(case: Case) -> str | None:
+    """Of most answers. Meters that answer at once make them, too: what a search brings, or one address, is no proof."""
+    heard = [look for look in case.looks if look.rest and not look.is_search]
+    spoilt = [look for look in heard if look.broken]
+    is_one_meter = case.is_all and case.expected == 1
+    if len(spoilt) < _MUCH or 2 * len(spoilt) < len(heard):
+        return None
+    if len({look.who for look in spoilt}) < 2 and not is_one_meter:
+        return None
+    return f"{len(spoilt)} of {len(heard)} answers, at last {_hex(spoilt[-1].rest)}"
+
+
+def _frames(heard: bytes) -> list[Frame]:
+    return [event for event in events_in(heard) if not isinstance(event, Noise)]
+
+
 def levels(case: Case) -> str | None:
     """One and the same wrong byte for E5, from a meter that is alone or whose telegrams are good."""
     for who, looks in case.by_address().items():
@@ -215,6 +250,12 @@ def _all_silent(case: Case) -> list[str]:
     return list(case.by_address()) if silent else []
 
 
+def only_meter_silent(case: Case) -> str | None:
+    """Whoever else could be heard is not there: it may be the meter, and as well the bus."""
+    addresses = _all_silent(case)
+    return addresses[0] if addresses and case.is_all and case.expected == 1 else None
+
+
 def one_asked_silent(case: Case) -> str | None:
     addresses = _all_silent(case)
     return addresses[0] if len(addresses) == 1 else None
@@ -258,4 +299,5 @@ _E5_FORMATS: Final = {
 _OF_DEVICES_GONE: Final = ("readiness to read but returned no data", "Input/output error", "No such device or address")
 _BREAK_BEFORE: Final = 4  # bytes
 _BREAK_BEHIND: Final = 8  # the end of a telegram that was cut short may be some 00, too
+_MUCH: Final = 3  # bytes of noise, or answers with parity errors: fewer may be chance
 _TWO_ACKS: Final = b"\xe5\xe5"

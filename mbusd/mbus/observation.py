@@ -10,6 +10,7 @@ from mbusd.mbus.frames import (
     REQ_UD1,
     REQ_UD2,
     SND_NKE,
+    SND_UD,
     Ack,
     Frame,
     FrameReader,
@@ -24,18 +25,21 @@ Request = ShortFrame | LongFrame
 
 _FROM_MASTER = 0x40
 _FUNCTION = 0x4F
+_SAID = frozenset(control & _FUNCTION for control in (SND_NKE, SND_UD, REQ_UD1, REQ_UD2))
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
     """One transmission of a request, and the bytes that came: echo, answers, noise, as they were.
 
-    `heard`: until the exchange was taken for ended. `after`: from then until the next request.
+    `heard`: until the exchange was taken for ended. `after`: from then until the next request. `broken`: the places in
+    `heard` of bytes with a parity or framing error, where the port tells.
     """
 
     request: Request
     heard: bytes = b""
     after: bytes = b""
+    broken: frozenset[int] = frozenset()
 
     @classmethod
     def of(cls, request: Request, reply: Reply) -> "Observation":
@@ -69,6 +73,7 @@ class Look:
     foreign: tuple[Request, ...]  # requests that this master did not send
     after: bytes
     echoed: bool
+    broken: frozenset[int] = frozenset()  # places in `rest`
 
     @property
     def frames(self) -> tuple[Frame, ...]:
@@ -121,7 +126,8 @@ def understand(asked: Sequence[Observation]) -> Iterator[Look]:
         echoed = one.heard.startswith(sent)
         rest = one.heard[len(sent) :] if echoed else one.heard
         is_selected = one.request.address == SELECTED and mask is not None
-        events = events_in(rest)
+        broken = frozenset(place - len(one.heard) + len(rest) for place in one.broken)
+        events = _unbroken(events_in(rest), broken)
         yield Look(
             request=one.request,
             who=str(mask) if is_selected else str(one.request.address),
@@ -131,6 +137,7 @@ def understand(asked: Sequence[Observation]) -> Iterator[Look]:
             foreign=tuple(foreign_requests(events, own)),
             after=b"" if one.after in own else one.after,  # an echo that came late
             echoed=echoed or one.after == sent,
+            broken=frozenset(place for place in broken if place >= 0),
         )
 
 
@@ -149,13 +156,28 @@ def events_in(heard: bytes) -> list[Frame | Noise]:
     return [*reader.feed(heard), *reader.flush()]
 
 
+def _unbroken(events: Sequence[Frame | Noise], broken: Collection[int]) -> list[Frame | Noise]:
+    """The same, each that holds a broken byte as noise, whatever it looks like."""
+    result: list[Frame | Noise] = []
+    end = 0
+    for event in events:
+        data = event.data if isinstance(event, Noise) else encode(event)
+        begin, end = end, end + len(data)
+        result.append(Noise(data) if any(begin <= place < end for place in broken) else event)
+    return result
+
+
 def is_request(event: Frame | Noise) -> bool:
     """A master said it."""
     return isinstance(event, ShortFrame) or (isinstance(event, LongFrame) and bool(event.control & _FROM_MASTER))
 
 
 def foreign_requests(events: Sequence[Frame | Noise], own: Collection[bytes]) -> Iterator[Request]:
-    """Requests that are not among one's own."""
+    """Requests that are not among one's own; short frames that no master says are chance, as in a jumble of answers."""
     for event in events:
-        if isinstance(event, ShortFrame | LongFrame) and is_request(event) and encode(event) not in own:
+        if (
+            isinstance(event, ShortFrame | LongFrame)
+            and event.control & _FUNCTION in _SAID
+            and encode(event) not in own
+        ):
             yield event

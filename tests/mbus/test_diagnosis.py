@@ -340,6 +340,80 @@ def test_noise_while_nobody_speaks_is_named() -> None:
         assert "91 07" in verdict.what
 
 
+@pytest.mark.parametrize("noise", ["91 E5 55 0A", "E5 91 55 0A", "E5 12 E5 55 0A 33"])
+def test_an_e5_among_random_bytes_is_noise_as_they_are(noise: str) -> None:
+    """Every 256th byte of noise is one."""
+    for given_ in (
+        Observations(idle=bytes.fromhex(noise)),
+        Observations([Observation(snd_nke(1), after=bytes.fromhex(noise))]),
+    ):
+        assert verdict_of(given_).code == "noise"
+
+
+def test_an_answer_that_comes_late_is_no_noise_though_a_byte_is_spoilt() -> None:
+    for late in (E5, E5 + b"\x91", TELEGRAM, TELEGRAM + b"\x91\x55\x0a"):
+        assert verdict_of(Observations([Observation(req_ud2(1, fcb=True), after=late)])).code == "late_answers"
+    both = [Observation(snd_nke(1), after=E5), Observation(req_ud2(1, fcb=True), after=b"\x68\x01\x19\x68\x08")]
+    assert verdict_of(Observations(both)).code == "late_answers"
+
+
+# ------------------------------------------------------------------------------------------------ marks of the kernel
+
+
+def marked(request: ShortFrame, heard: bytes, *places: int) -> Observation:
+    """As a port hears it that marks parity errors: at these places, or all."""
+    return Observation(request, heard, broken=frozenset(places or range(len(heard))))
+
+
+def test_what_is_right_but_for_its_parity_is_a_wrong_setting() -> None:
+    """A receiver for odd parity reads each bit rightly, and marks each character."""
+    asked = [marked(snd_nke(1), E5), marked(snd_nke(1), E5), marked(req_ud2(1, fcb=True), TELEGRAM)]
+    verdict = verdict_of(Observations(asked))
+    assert verdict.code == "wrong_parity"
+    assert "8E1" in verdict.todo
+    unmarked = [Observation(one.request, one.heard) for one in asked]
+    assert diagnose(Observations(unmarked)) is None
+
+
+def test_a_frame_with_a_broken_byte_is_no_answer() -> None:
+    spoilt = marked(req_ud2(1, fcb=True), TELEGRAM, 20)
+    assert verdict_of(Observations([Observation(snd_nke(1), E5), spoilt])).code != "wrong_parity"
+    echoed = Observation(snd_nke(1), encode(snd_nke(1)) + E5, broken=frozenset({5}))
+    assert verdict_of(Observations([echoed, echoed])).code == "wrong_parity"
+
+
+def test_parity_errors_in_most_answers_of_several_meters_are_named() -> None:
+    """A wrong rate, or bad wiring: nobody but the kernel sees it, and two meters at one address make them, too."""
+    spoilt = [marked(req_ud2(number, fcb=True), TELEGRAM[:12] + b"\x91" + TELEGRAM[13:], 12) for number in (1, 2, 3)]
+    verdict = verdict_of(Observations(spoilt))
+    assert verdict.code == "parity_errors"
+    assert "3 of 3 answers" in verdict.what
+    assert "--baudrate auto" in verdict.todo
+    assert "loose contacts" in verdict.todo
+    there = verdict_of(Observations(spoilt, sets_rate=False)).todo
+    assert "--baudrate" not in there
+    assert "loose contacts" in there
+    good = [Observation(req_ud2(7, fcb=True), encode(LongFrame(0x08, 7, 0x72, TELEGRAM[7:-2])))] * 4
+    healed = diagnose(Observations([*spoilt, *good]))
+    assert healed is None or healed.code != "parity_errors"
+
+
+def test_parity_errors_at_one_address_are_two_meters_unless_there_is_only_one() -> None:
+    spoilt = [marked(req_ud2(5, fcb=True), TELEGRAM[:12] + b"\x91" + TELEGRAM[13:], 12)] * 3
+    assert verdict_of(Observations([Observation(snd_nke(5), E5), *spoilt], expected=1)).code == "several_meters"
+    alone = Observations([Observation(snd_nke(5), E5), *spoilt], expected=1, is_all=True)
+    assert verdict_of(alone).code == "parity_errors"
+
+
+def test_a_search_collides_and_so_has_parity_errors() -> None:
+    mask = Observation(select(SecondaryAddress("F" * 16)), E5)
+    spoilt = [marked(req_ud2(0xFD, fcb=True), b"\x68\x00\x11\x68", 1)] * 4
+    assert diagnose(Observations([mask, *spoilt])) is None
+
+
+# ------------------------------------------------------------------------------------------------
+
+
 def test_one_stray_byte_on_a_bus_that_works_is_nothing() -> None:
     assert diagnose(Observations([Observation(snd_nke(1), E5)], idle=b"\xff")) is None
 
@@ -377,6 +451,47 @@ def test_nobody_at_one_address_and_nobody_at_all_are_different() -> None:
         master.reads(str(address))
     everybody = verdict_of(Observations(master.observations, expected=6))
     assert (everybody.code, "none of 6" in everybody.what) == ("bus_silent", True)
+
+
+def test_an_only_meter_may_be_the_bus_and_the_bus_the_meter() -> None:
+    asked = [Observation(snd_nke(5)), Observation(req_ud2(5, fcb=True))]
+    verdict = verdict_of(Observations(asked, expected=1, is_all=True))
+    assert verdict.code == "bus_silent"
+    assert "address 5" in verdict.what
+    assert "it is the bus or the meter" in verdict.what
+    assert verdict_of(Observations(asked, expected=2, is_all=True)).code == "no_answer", "the other was not asked"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        [Observation(snd_nke(5))],
+        [Observation(snd_nke(5)), Observation(snd_nke(6))],
+        [Observation(snd_nke(5), b"\xfd")],
+        [Observation(req_ud2(5, fcb=True), bytes.fromhex(text)) for text in ("20 11 22", "93 01", "48 44")],
+    ],
+    ids=["no_answer", "bus_silent", "wrong_rate", "noise"],
+)
+def test_nobody_is_told_to_change_the_rate_of_a_port_that_has_none(asked: list[Observation]) -> None:
+    """The rate of a transparent converter is set at the converter."""
+    for is_all in (False, True):
+        here = verdict_of(Observations(asked, expected=1, is_all=is_all))
+        there = verdict_of(Observations(asked, expected=1, is_all=is_all, sets_rate=False))
+        assert here.code == there.code
+        assert "--baudrate auto" in here.todo
+        assert "--baudrate" not in there.todo
+        assert "converter" in there.todo
+
+
+def test_no_row_speaks_of_the_rate_in_one_way_only() -> None:
+    assert all(row.there for row in TABLE if "--baudrate" in row.todo)
+    assert not [row for row in TABLE if "--baudrate" in row.there]
+
+
+@pytest.mark.parametrize("heard", ["10 00 00 00 16", "10 05 07 0C 16"])
+def test_a_short_frame_that_no_master_says_is_a_jumble(heard: str) -> None:
+    verdict = diagnose(Observations([Observation(req_ud2(1, fcb=True), bytes.fromhex(heard))]))
+    assert verdict is None or verdict.code != "another_master"
 
 
 def test_one_silent_meter_among_good_ones_is_the_meters_own_trouble() -> None:
@@ -418,6 +533,7 @@ def test_ones_own_echo_is_no_other_master_though_it_comes_late() -> None:
         ("there is no such device; is the converter plugged in? (ls -l /dev/serial/by-id)", "port_missing"),
         ("permission denied; the user must be in the group of the device (usually dialout)", "port_forbidden"),
         ("the connection was closed", "port_in_use"),
+        ("this is a folder, no device: name that of the converter (/dev/serial/by-id/usb-…)", "port_missing"),
         ("connection refused; is the converter's TCP server on, and is this its port?", "port"),
     ],
 )
