@@ -45,7 +45,7 @@ def names_a_broker(path: Path) -> bool:
     """Whether a configuration file says where the broker is. Raises ConfigError where it cannot be read."""
     document = config.read_yaml(path)
     mqtt = document.get("mqtt") if isinstance(document, dict) else None
-    return isinstance(mqtt, dict) and "host" in mqtt
+    return isinstance(mqtt, dict) and not mqtt.keys().isdisjoint(("host", "hosts"))
 
 
 def broker_variables(url: str, token: str) -> dict[str, str]:

@@ -13,22 +13,36 @@ from pathlib import Path
 import aiomqtt
 
 from mbusd import config
+from mbusd.settings import BrokerAddress, MqttSettings
 from mbusd.sinks.topics import ONLINE, Topics
 
 SECONDS = 10.0
 
 
 async def trouble(path: Path | None) -> str | None:
-    """What is wrong; None where the daemon is online."""
+    """What is wrong; None where the daemon is online, at one of its brokers."""
     settings = config.find(path, os.environ)[0].mqtt  # as the daemon does
+    reasons: list[str] = []
+    for address in settings.addresses:
+        try:
+            why = await _trouble_at(address, settings)
+        except (aiomqtt.MqttError, OSError) as error:
+            why = str(error)
+        if why is None:
+            return None
+        reasons.append(why if len(settings.addresses) == 1 else f"{address}: {why}")
+    return "; ".join(reasons)
+
+
+async def _trouble_at(address: BrokerAddress, settings: MqttSettings) -> str | None:
     topic = Topics(settings.base_topic).bridge_state
     tls = settings.tls
     context = None if tls is None else ssl.create_default_context(cafile=tls.ca_file)
     if context is not None and tls is not None and tls.cert_file is not None:
         context.load_cert_chain(tls.cert_file, tls.key_file)
     client = aiomqtt.Client(  # as somebody of its own: with the daemon's client_id it would throw the daemon out
-        settings.host,
-        settings.port or (1883 if tls is None else 8883),
+        address.host,
+        address.port,
         username=settings.username,
         password=settings.read_password(),
         tls_context=context,
@@ -48,7 +62,7 @@ def main() -> int:
     """Say it as Docker wants to hear it."""
     try:
         why = asyncio.run(trouble(Path(sys.argv[1]) if len(sys.argv) > 1 else None))
-    except (config.ConfigError, aiomqtt.MqttError, OSError) as error:
+    except (config.ConfigError, OSError) as error:
         why = str(error)
     print(why or ONLINE)
     return 1 if why else 0

@@ -97,15 +97,21 @@ def with_password(folder: Path, user: str, password: str) -> tuple[str, ...]:
     return ("allow_anonymous false", f"password_file {file}")
 
 
-def with_tls(folder: Path) -> tuple[str, ...]:
-    """Options of a broker with a certificate for 127.0.0.1 by the authority in `folder`/ca.pem."""
+def with_tls(folder: Path, names: str = "IP:127.0.0.1,DNS:localhost", days: int = 2) -> tuple[str, ...]:
+    """Options of a broker with a certificate for these names by the authority in `folder`/ca.pem."""
     authority(folder, "ca")
-    key, request, certificate, extra = (folder / f"broker.{end}" for end in ("key", "csr", "pem", "ext"))
-    extra.write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
-    _openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", request, "-subj", "/CN=broker")
-    signed = ("-CA", folder / "ca.pem", "-CAkey", folder / "ca.key", "-CAcreateserial", "-extfile", extra)
-    _openssl("x509", "-req", "-in", request, *signed, "-out", certificate, "-days", "2")
+    certificate, key = certified(folder, "broker", names, days)
     return (f"cafile {folder / 'ca.pem'}", f"certfile {certificate}", f"keyfile {key}")
+
+
+def certified(folder: Path, name: str, names: str = "", days: int = 2) -> tuple[Path, Path]:
+    """A certificate by the authority in `folder`/ca.pem, and its key; of negative days: it has expired."""
+    key, request, certificate, extra = (folder / f"{name}.{end}" for end in ("key", "csr", "pem", "ext"))
+    extra.write_text(f"subjectAltName={names}\n" if names else "")
+    _openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", request, "-subj", f"/CN={name}")
+    signed = ("-CA", folder / "ca.pem", "-CAkey", folder / "ca.key", "-CAcreateserial", "-extfile", extra)
+    _openssl("x509", "-req", "-in", request, *signed, "-out", certificate, "-days", str(days))
+    return certificate, key
 
 
 def authority(folder: Path, name: str) -> Path:

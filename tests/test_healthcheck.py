@@ -9,7 +9,7 @@ import aiomqtt
 import pytest
 
 from mbusd.settings import USUAL_FILE
-from tests.mosquitto import Mosquitto, mosquitto
+from tests.mosquitto import Mosquitto, free_port, mosquitto
 from tests.processes import clean_environment
 
 PROGRAM = Path(__file__).parent.parent / "docker" / "healthcheck.py"
@@ -23,8 +23,12 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
 
 def health(folder: Path, port: int, more: str = "") -> tuple[int, str]:
     """Exit code and words."""
+    return health_of(folder, f"host: 127.0.0.1, port: {port}{more}")
+
+
+def health_of(folder: Path, mqtt: str) -> tuple[int, str]:
     file = folder / "config.yaml"
-    file.write_text(f"mqtt: {{host: 127.0.0.1, port: {port}{more}}}\nbuses: [{{name: cellar, port: /dev/ttyUSB0}}]\n")
+    file.write_text(f"mqtt: {{{mqtt}}}\nbuses: [{{name: cellar, port: /dev/ttyUSB0}}]\n")
     said = subprocess.run(  # noqa: S603 - ourselves
         [sys.executable, str(PROGRAM), str(file)], capture_output=True, text=True, check=False, env=clean_environment()
     )
@@ -50,10 +54,16 @@ def test_without_a_broker_nothing_is_well(tmp_path: Path) -> None:
     assert "refused" in said
 
 
+async def test_one_of_several_brokers_is_enough(broker: Mosquitto, tmp_path: Path) -> None:
+    async with aiomqtt.Client("127.0.0.1", broker.port) as client:
+        await client.publish("mbusd/bridge/state", "online", qos=1, retain=True)
+    assert health_of(tmp_path, f"hosts: ['127.0.0.1:{free_port()}', '127.0.0.1:{broker.port}']") == (0, "online")
+
+
 def test_a_bad_configuration_is_named(tmp_path: Path) -> None:
     code, said = health(tmp_path, 1883, ", hots: localhost")
     assert code == 1
-    assert "did you mean 'host'?" in said
+    assert "did you mean 'hosts'?" in said
 
 
 def test_the_environment_alone_is_a_configuration(tmp_path: Path) -> None:

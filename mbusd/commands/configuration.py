@@ -8,6 +8,8 @@ from pathlib import Path
 
 from mbusd import config
 from mbusd.app import serve
+from mbusd.commands.output import say
+from mbusd.printable import log_to
 from mbusd.profiles import shelf_of
 
 _FOREIGN = ("asyncio", "paho")
@@ -18,7 +20,7 @@ def run(path: Path | None) -> int:
     settings, _ = config.find(path, os.environ)
     under_systemd = "JOURNAL_STREAM" in os.environ  # the journal knows the time
     form = "%(levelname)s: %(message)s" if under_systemd else "%(asctime)s %(levelname)-7s %(message)s"
-    logging.basicConfig(level=settings.log_level.upper(), format=form, stream=sys.stderr)
+    log_to(sys.stderr, form, settings.log_level.upper())
     for name in _FOREIGN:
         logging.getLogger(name).setLevel(logging.WARNING)
     asyncio.run(serve(settings, lambda: config.find(path, os.environ)[0]))
@@ -32,7 +34,8 @@ def check(path: Path | None) -> int:
     if problems:
         raise config.ConfigError(list(problems))
     meters = sum(len(bus.meters) for bus in settings.buses)
-    print(f"{source}: all right; {len(settings.buses)} bus(es), {meters} meter(s), broker {settings.mqtt.host}")
+    brokers = ", ".join(map(str, settings.mqtt.addresses))
+    say(f"{source}: all right; {len(settings.buses)} bus(es), {meters} meter(s), broker {brokers}")
     return 0
 
 

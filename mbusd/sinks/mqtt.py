@@ -1,46 +1,56 @@
-"""The broker: one connection, kept for ever; an outbox that never makes anybody wait and never loses what still counts.
+"""The broker: one connection, kept for ever, to one of those that are listed; nobody waits for it.
 
-The only file that knows aiomqtt. State is kept by topic, the latest counts; after each connection, and when Home
-Assistant has started, all of it is said again, so nothing stale stays behind.
+What it acknowledges is done, and nothing else is. After each connection, when Home Assistant has started, and when an
+old connection was heard to end, all that is retained is said again, so nothing stale stays behind.
 """
 
 import asyncio
-import itertools
 import logging
 import random
-import ssl
+import time
 from collections.abc import Callable, Iterable
-from typing import Any, NoReturn
+from contextlib import suppress
+from dataclasses import replace
+from typing import NoReturn
 
-import aiomqtt
-
-from mbusd.settings import MqttSettings
+from mbusd.settings import BrokerAddress, MqttSettings
+from mbusd.sinks.connection import Connection, LoginRefused, Lost, connected, overhear
+from mbusd.sinks.rota import Rota
+from mbusd.sinks.talk import Patience, Talk
 from mbusd.sinks.topics import Message
+from mbusd.spool import Spool
 
 log = logging.getLogger(__name__)
 
-RECONNECT_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)  # the last for ever
-LAST_WORDS_SECONDS = 3.0
-SUBSCRIPTION_REFUSED = 0x80
-MOST_UNIQUE = 1000  # answers and events that wait for a broker that is away; the oldest go first
+LONGEST_SUBSCRIBE = 600.0
+RESTLESS = 3  # connections in a row that did not hold: something is wrong that another try does not mend
 
 Received = Callable[[str, str, bool], None]
 """Takes topic, payload, retained."""
 
 
 class Broker:
-    """What is to be said to the broker, and the task that says it."""
+    """What is to be said to the broker, and the task that says it. `spool`: keeps what must not be lost."""
 
-    def __init__(self, settings: MqttSettings, will: Message, subscriptions: Iterable[str], received: Received) -> None:
+    def __init__(
+        self,
+        settings: MqttSettings,
+        will: Message,
+        subscriptions: Iterable[str],
+        received: Received,
+        *,
+        spool: Spool | None = None,
+        patience: Patience | None = None,
+    ) -> None:
         self._settings = settings
         self._will = will
         self._subscriptions = tuple(subscriptions)
         self._received = received
-        self._retained: dict[str, Message] = {}
-        self._outbox: dict[tuple[str, int], Message] = {}
-        self._numbers = itertools.count(1)
-        self._news = asyncio.Event()
-        self._logger = logging.getLogger("paho")
+        self._patience = own = patience or Patience()
+        self._rota = Rota(settings.addresses, own.reconnect, own.steady, own.back)
+        self._talk = Talk(own, spool, self._answered)
+        self._told: dict[BrokerAddress, str] = {}  # what is known to be wrong
+        self._tried_at = time.monotonic()
         # the same for all connections of this process: the broker ends the one before when the next one begins
         self._client_id = settings.client_id or f"mbusd-{random.getrandbits(48):012x}"
         self.connected = asyncio.Event()
@@ -48,168 +58,172 @@ class Broker:
     @property
     def name(self) -> str:
         """Where the broker is, for a log."""
-        return f"{self._settings.host}:{self._port}"
+        return str(self._rota.turn)
 
     @property
-    def _port(self) -> int:
-        return self._settings.port or (1883 if self._settings.tls is None else 8883)
+    def alive_at(self) -> float:
+        """When this side last made progress, be it a vain try to connect, by time.monotonic()."""
+        return max(self._tried_at, self._talk.alive_at)
 
     def publish(self, message: Message) -> None:
         """Say it as soon as the broker listens; returns at once."""
-        if message.is_fleeting and not self.connected.is_set():
-            return
-        if message.retain:
-            self._retained.pop(message.topic, None)
-            if message.payload:
-                self._retained[message.topic] = message
-        self._outbox.pop((message.topic, 0), None)  # a later message on the topic stands in for this one
-        self._outbox[message.topic, next(self._numbers) if message.is_unique else 0] = message
-        if len(self._outbox) > MOST_UNIQUE:
-            passing = [key for key, waiting in self._outbox.items() if waiting.is_unique and not waiting.retain]
-            for key in passing[:-MOST_UNIQUE]:
-                del self._outbox[key]
-        self._news.set()
+        self._talk.add(message)
 
     def say_everything(self) -> None:
         """Queue all that is retained once more; what waits already keeps its order, behind it."""
-        waiting = {message.topic for message in self._outbox.values()}
-        again = {(topic, 0): message for topic, message in self._retained.items() if topic not in waiting}
-        self._outbox = again | self._outbox
-        self._news.set()
+        self._talk.outbox.say_everything()
+        self._talk.news.set()
 
     async def run(self, last_words: Callable[[], Iterable[Message]]) -> NoReturn:
-        """Connect, talk, reconnect, until cancelled; then say `last_words` and disconnect."""
-        asyncio.get_running_loop().set_exception_handler(_overhear)
-        failures = 0
-        reason = ""
+        """Connect, talk, reconnect, until cancelled; then say `last_words`, disconnect, and make safe what waits."""
+        asyncio.get_running_loop().set_exception_handler(overhear)
+        stream = self._talk.stream
+        if stream is None:
+            await self._stay_connected(last_words)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(stream.keep(), name="mqtt: keep")
+                await self._stay_connected(last_words)
+        finally:
+            await stream.close()
+
+    async def _stay_connected(self, last_words: Callable[[], Iterable[Message]]) -> NoReturn:
+        patience = self._patience
         while True:
+            address = self._rota.turn
+            self._tried_at = time.monotonic()
+            began: float | None = None
             try:
-                async with self._client() as client:
-                    log.info("connected to the broker %s", self.name)
-                    failures, reason = 0, ""
-                    await self._talk(client, last_words)
-            except (aiomqtt.MqttError, OSError, ssl.SSLError) as error:
-                trouble = self._trouble(error)
-                if trouble != reason:
-                    log.warning("%s; trying again", trouble)
-                reason = trouble
+                async with connected(address, self._settings, self._client_id, self._will, patience.answer) as line:
+                    began = time.monotonic()
+                    await self._use(line, last_words)
+                    pause = self._rota.back()
+            except Lost as error:
+                pause = self._rota.failed() if began is None else self._rota.lost(time.monotonic() - began)
+                if isinstance(error, LoginRefused) and pause:
+                    pause = max(pause, patience.refused)
+                self._complain(address, str(error))
             finally:
                 self.connected.clear()
             _insist_on_cancellation()
-            pause = RECONNECT_SECONDS[min(failures, len(RECONNECT_SECONDS) - 1)]
-            failures += 1
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - no secret, only not in step
 
-    def _client(self) -> aiomqtt.Client:
-        settings = self._settings
-        return aiomqtt.Client(
-            settings.host,
-            self._port,
-            username=settings.username,
-            password=settings.read_password(),
-            identifier=self._client_id,
-            keepalive=settings.keepalive,
-            will=aiomqtt.Will(self._will.topic, self._will.payload, qos=1, retain=True),
-            tls_context=self._tls(),
-            logger=self._logger,
-        )
+    def _complain(self, address: BrokerAddress, trouble: str) -> None:
+        """Once, until the broker takes what we say."""
+        if self._rota.short == RESTLESS:
+            trouble = (
+                f"the broker {address} ends each connection as soon as it is made: is mqtt.client_id in use elsewhere, "
+                f"or does it not take what is published? ({trouble})"
+            )
+        elif self._rota.short > RESTLESS:
+            return
+        if self._told.get(address) != trouble:
+            next_one = "again" if self._rota.turn == address else self.name
+            log.warning("%s; trying %s", trouble, next_one)
+        self._told[address] = trouble
 
-    def _tls(self) -> ssl.SSLContext | None:
-        tls = self._settings.tls
-        if tls is None:
-            return None
-        for path in filter(None, (tls.ca_file, tls.cert_file, tls.key_file)):
-            path.open("rb").close()  # the ssl module does not tell which file is missing
-        context = ssl.create_default_context(cafile=None if tls.ca_file is None else str(tls.ca_file))
-        if tls.cert_file is not None:
-            context.load_cert_chain(tls.cert_file, tls.key_file)
-        return context
-
-    def _trouble(self, error: Exception) -> str:
-        text = str(error).strip() or type(error).__name__
-        if isinstance(error, OSError) and error.filename is not None:
-            return f"cannot read {error.filename}: {error.strerror}"
-        if isinstance(error, ssl.SSLError):
-            return f"mqtt.tls: ca_file, cert_file or key_file is no certificate or key in PEM: {text}"
-        lower = text.lower()
-        if "not authori" in lower or "bad user name" in lower:
-            who = self._settings.username
-            return f"the broker {self.name} refuses the login of {who or 'nobody (no username is set)'}: {text}"
-        return f"the broker {self.name} is away: {text}"
-
-    async def _talk(self, client: aiomqtt.Client, last_words: Callable[[], Iterable[Message]]) -> None:
-        """Listen and speak until the connection breaks (MqttError) or we are told to stop."""
-        tasks = {
-            asyncio.create_task(self._listen(client), name="mqtt: listen"),
-            asyncio.create_task(self._speak(client), name="mqtt: speak"),
-        }
+    async def _use(self, line: Connection, last_words: Callable[[], Iterable[Message]]) -> None:
+        """Listen and speak until the connection breaks (Lost), we are told to stop, or the first broker is back."""
+        speaking = asyncio.create_task(self._speak(line), name="mqtt: speak")
+        tasks = {speaking, asyncio.create_task(self._listen(line), name="mqtt: listen")}
+        if self._rota.look_back is not None:
+            tasks.add(asyncio.create_task(self._look_back(self._rota.look_back), name="mqtt: look back"))
+        left = set(tasks)
         try:
             _insist_on_cancellation()
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            while speaking in left:
+                done, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+            await self._turn_away(line)
+        except Lost:
+            await self._turn_away(line)
+            raise
         except asyncio.CancelledError:
+            self._talk.leave()
+            await asyncio.wait({speaking}, timeout=self._patience.leave / 3)
             await _stop(tasks)
-            await self._take_leave(client, last_words())
+            await self._take_leave(line, last_words())
             raise
         finally:
             self.connected.clear()
             await _stop(tasks)
 
-    async def _listen(self, client: aiomqtt.Client) -> None:
-        async for message in client.messages:
-            payload = (
-                message.payload if isinstance(message.payload, bytes | bytearray) else str(message.payload).encode()
-            )
-            self._received(str(message.topic), payload.decode("utf-8", "replace"), bool(message.retain))
+    async def _turn_away(self, line: Connection) -> None:
+        """We go to another broker; those who are left at this one, which may not be dead, shall not wait for us."""
+        if len(self._settings.addresses) > 1:
+            with suppress(Lost, TimeoutError):
+                async with asyncio.timeout(self._patience.leave / 3):
+                    await line.publish(replace(self._will, qos=0))
 
-    async def _speak(self, client: aiomqtt.Client) -> None:
-        await self._subscribe(client)
-        self._outbox = {key: message for key, message in self._outbox.items() if not message.is_fleeting}
-        self.say_everything()
-        self.connected.set()
+    async def _look_back(self, seconds: float) -> None:
+        """Ends when the first broker lets us in."""
+        first = self._rota.first
         while True:
-            while self._outbox:
-                key, message = next(iter(self._outbox.items()))
-                await self._send(client, message)
-                if self._outbox.get(key) is message:
-                    del self._outbox[key]
-            self._news.clear()
-            await self._news.wait()
+            await asyncio.sleep(seconds)
+            try:
+                async with connected(first, self._settings, f"{self._client_id}-back", None, self._patience.answer):
+                    break
+            except Lost as error:
+                log.debug("%s", error)
+        log.info("the broker %s is back; leaving %s", first, self.name)
+        self._talk.leave()
 
-    async def _subscribe(self, client: aiomqtt.Client) -> None:
-        for topic in self._subscriptions:
-            granted = await client.subscribe(topic, qos=1)
-            if any(getattr(code, "is_failure", code == SUBSCRIPTION_REFUSED) for code in granted):
-                log.warning("the broker %s does not let us subscribe to %s", self.name, topic)
+    async def _listen(self, line: Connection) -> None:
+        async for topic, payload, retained in line.received():
+            if not retained:
+                self._talk.echo.heard(topic)
+                if (topic, payload) == (self._will.topic, self._will.payload):
+                    self.say_everything()  # an old connection of ours has ended, and may have said old things till then
+            self._received(topic, payload, retained)
 
-    async def _send(self, client: aiomqtt.Client, message: Message) -> None:
-        payload = message.payload.encode("utf-8", "replace")  # an answer may quote half a surrogate pair
-        await client.publish(message.topic, payload, qos=message.qos, retain=message.retain)
-
-    async def _take_leave(self, client: aiomqtt.Client, last_words: Iterable[Message]) -> None:
-        last = {message.topic: message for message in last_words}
-        waiting = [message for message in self._outbox.values() if message.topic not in last]
+    async def _speak(self, line: Connection) -> None:
+        refused = await line.subscribe(self._subscriptions)
+        insisting = asyncio.create_task(self._insist(line, refused), name="mqtt: subscribe")
+        holds = asyncio.get_running_loop().call_later(self._patience.steady, self._holds)
+        self.connected.set()
         try:
-            async with asyncio.timeout(LAST_WORDS_SECONDS):
-                for message in (*last.values(), *waiting):
-                    await self._send(client, message)
-        except (aiomqtt.MqttError, TimeoutError) as error:
+            granted = [topic for topic in self._subscriptions if topic not in refused]
+            await self._talk.speak(line, granted, is_careful=self._rota.short >= RESTLESS)
+        finally:
+            holds.cancel()
+            insisting.cancel()
+            await asyncio.gather(insisting, return_exceptions=True)
+
+    async def _insist(self, line: Connection, refused: list[str]) -> None:
+        """A cluster that has just lost a node refuses what it grants a moment later."""
+        if not refused:
+            return
+        log.warning("the broker %s does not let us subscribe to %s", line.name, " and ".join(refused))
+        pause = self._patience.subscribe
+        with suppress(Lost):  # the listener has met it, too
+            while refused:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_SUBSCRIBE)
+                refused = await line.subscribe(refused)
+            log.info("the broker %s lets us subscribe now", line.name)
+
+    def _answered(self) -> None:
+        """The broker not only accepts, it also takes what we say."""
+        if self._rota.short < RESTLESS:
+            self._told.clear()
+            log.info("connected to the broker %s", self.name)
+
+    def _holds(self) -> None:
+        """It does not throw us out, either."""
+        if self._rota.short >= RESTLESS:
+            self._told.clear()
+            log.info("connected to the broker %s", self.name)
+        self._rota.holds()
+
+    async def _take_leave(self, line: Connection, last_words: Iterable[Message]) -> None:
+        last = {message.topic: message for message in last_words}
+        waiting = [message for message in self._talk.outbox.waiting if message.topic not in last]
+        try:
+            async with asyncio.timeout(self._patience.leave):
+                await asyncio.gather(*(line.publish(message) for message in (*last.values(), *waiting)))
+        except (Lost, TimeoutError) as error:
             log.info("the broker did not hear our leave: %s", error)
-
-
-def _overhear(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Keep the log free of what aiomqtt leaves behind where a connection breaks: we know of that already.
-
-    It may still ask to write to its closed socket, and one of its futures may keep the reason to itself.
-    """
-    error, what = context.get("exception"), str(context["message"])
-    writes = isinstance(error, OSError | ValueError) and "add_writer" in what
-    keeps = isinstance(error, OSError | aiomqtt.MqttError) and what == "Future exception was never retrieved"
-    if writes or keeps:
-        log.debug("%s: %s", what, error)
-    else:
-        loop.default_exception_handler(context)
 
 
 def _insist_on_cancellation() -> None:
