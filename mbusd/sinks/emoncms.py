@@ -53,7 +53,7 @@ class Emoncms:
             return
         if self.format == "json":
             document: dict[str, JsonValue] = {"time": int(reading.taken_at.timestamp()), **values}
-            yield Message(topic, dumps(document), retain=False, is_unique=True)
+            yield Message(topic, dumps(document), retain=False, is_unique=True, is_stream=True)
             return
         for name, value in values.items():
             yield Message(f"{topic}/{_REFUSED.sub('', name)}", dumps(value), retain=False, is_fleeting=True)

@@ -80,9 +80,16 @@ def test_the_document_has_its_time_in_seconds() -> None:
     (message,) = Emoncms(format="json").of_reading(reading(*ITEMS))
     assert message.topic == "emon/MBUS"
     assert message.is_unique
+    assert message.is_stream
+    assert (message.retain, message.qos) == (False, 1)
     document = json.loads(message.payload)
     assert document["time"] == 1795176000
     assert document["heatmeter_FlowT"] == 41.2
+
+
+def test_single_values_have_no_time_and_never_come_late() -> None:
+    messages = list(Emoncms().of_reading(reading(*ITEMS)))
+    assert all(message.is_fleeting and not message.is_stream for message in messages)
 
 
 def test_each_meter_may_be_a_node() -> None:
