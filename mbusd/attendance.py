@@ -1,6 +1,7 @@
 """Reads one meter of a bus at a time: a second look before something odd is believed, and what follows from a result.
 
-A read-out that fails is the meter's trouble until the whole bus is known to be at fault; it is not a port that is lost.
+Odd are a meter that was not there before, and a counter that cannot have counted what is read. A read-out that fails
+is the meter's trouble until the whole bus is known to be at fault; it is not a port that is lost.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from mbusd.mbus.master import LinkState, ReadOut, read_out
 from mbusd.meter import Meter
 from mbusd.model import Change, Emit, Identity, Outcome, Reading, ReadingTaken
 from mbusd.normalise import reading
+from mbusd.plausibility import Counters, Implausible, Verdict
 from mbusd.profiles import Shelf
 from mbusd.roster import Roster
 from mbusd.shaping import shaped
@@ -35,6 +37,7 @@ class Attendance:
     def __init__(self, bus: Bus, roster: Roster, health: Health, emit: Emit, answer: Answer, shelf: Shelf) -> None:
         self.read_outs = 0
         self.failures = 0
+        self.implausible = 0
         self._bus = bus
         self._roster = roster
         self._health = health
@@ -51,6 +54,7 @@ class Attendance:
             return
         try:
             result = await self._read_out(meter, is_forced=is_forced)
+            taken = await self._checked(meter, result, is_forced=is_forced)
         except RateError as error:
             self._failed(meter, error)
         except TransportError as error:
@@ -63,7 +67,7 @@ class Attendance:
             self._failed(meter, error)
         else:
             self._health.succeeded(meter)
-            self._succeeded(meter, result)
+            self._succeeded(meter, taken)
         self._roster.settle()
 
     async def _read_out(self, meter: Meter, *, is_forced: bool) -> ReadOut:
@@ -90,17 +94,71 @@ class Attendance:
         meter.link = result.link
         return result
 
-    def _succeeded(self, meter: Meter, result: ReadOut) -> None:
-        taken_at = datetime.now(UTC)
-        was_silent = meter.answers is False
+    async def _checked(self, meter: Meter, result: ReadOut, *, is_forced: bool) -> Reading:
+        """The reading, or that of a second read-out where a counter cannot have counted what it says.
+
+        Raises Implausible where that decides nothing, or cannot be had: then the next read-out is the second look.
+        """
+        taken = self._understood(meter, result)
+        if meter.counters is None:
+            return taken
+        first = meter.counters.judge(taken, time.monotonic())
+        if first.is_accepted:
+            _log_belief(meter, first, "the read-out before")
+            return taken
+        refusal = None if is_forced else meter.refusal(time.time())
+        if refusal is not None:
+            self._drop(meter)
+            raise Implausible(f"{first}; not published, the next read-out decides: {refusal}")
+        again = self._understood(meter, await self._fresh(meter, result, first))
+        return self._decided(meter, meter.counters, first, again)
+
+    async def _fresh(self, meter: Meter, result: ReadOut, doubted: Verdict) -> ReadOut:
+        """The same meter once more, over a link that is reset: what it says is no repetition. Raises Implausible."""
+        meter.link = meter.link.forgotten()
+        try:
+            again = await self._converse(meter)
+        except (MBusError, RateError, TransportError) as error:
+            self._drop(meter)
+            if not isinstance(error, MBusError):
+                raise
+            why = f"{doubted}; not published, the next read-out decides: a second one has failed: {error}"
+            raise Implausible(why) from error
+        if again.address != result.address:
+            self._drop(meter, 2)
+            raise Implausible(f"{doubted}; not published: a second read-out is from another meter, {again.address}")
+        return again
+
+    def _decided(self, meter: Meter, counters: Counters, first: Verdict, again: Reading) -> Reading:
+        """The second reading, if it agrees with what is known or with the first. Raises Implausible."""
+        second = counters.judge(again, time.monotonic())
+        if not second.is_accepted:
+            self._drop(meter, 2)
+            raise Implausible(f"{first}; in a second read-out {second}; neither is published")
+        if second.finding == "plausible":
+            self._drop(meter)
+            told = " and ".join(first.as_in(again))
+            log.warning("%s: %s; a second read-out says %s: the first is dropped", meter.label, first, told)
+        _log_belief(meter, second, "a second read-out")
+        return again
+
+    def _drop(self, meter: Meter, count: int = 1) -> None:
+        self.implausible += count
+        meter.implausible += count
+
+    def _understood(self, meter: Meter, result: ReadOut) -> Reading:
+        """A read-out as a reading of now that has no name yet."""
         profile = self._shelf.of(result.address or meter.secondary)
-        taken = reading("", result.telegrams, taken_at, meter.zone, meter.identity, profile)
-        taken = replace(taken, problems=(*taken.problems, *result.problems))
+        taken = reading("", result.telegrams, datetime.now(UTC), meter.zone, meter.identity, profile)
+        return replace(taken, problems=(*taken.problems, *result.problems)) if result.problems else taken
+
+    def _succeeded(self, meter: Meter, taken: Reading) -> None:
+        was_silent = meter.answers is False
         self.read_outs += 1
         change: Change = "back" if was_silent else "found" if meter.identity is None else ""
         is_first = meter.last_read is None
         _recognise(meter, taken)
-        meter.last_read, meter.answers = taken_at, True
+        meter.last_read, meter.answers = taken.taken_at, True
         taken = shaped(replace(taken, meter=meter.name or "", identity=meter.told_apart(taken.identity)), meter.shape)
         meter.was_read(taken, time.monotonic())
         meter.keys = tuple((item.key, item.unit, item.quantity) for item in taken.measurements)
@@ -148,6 +206,15 @@ def _recognise(meter: Meter, taken: Reading) -> None:
     if meter.identity is not None and meter.identity != taken.identity:
         log.warning("%s: another meter answers here now: %s", meter.label, _describe(taken.identity))
     meter.recognise(taken.identity)
+
+
+def _log_belief(meter: Meter, verdict: Verdict, witness: str) -> None:
+    """One line of a counter that did what it should not, and is published."""
+    if verdict.finding == "confirmed":
+        log.info("%s: %s; confirmed by %s: published", meter.label, verdict, witness)
+    elif verdict.finding == "hopeless":
+        why = "it goes on like that and is not checked any more: published"
+        log.warning("%s: %s; %s", meter.label, verdict, why)
 
 
 def _log_failure(meter: Meter, error: MBusError | RateError, opinion: Opinion | None) -> None:

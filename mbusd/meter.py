@@ -17,6 +17,7 @@ from mbusd.mbus.steps import step_of
 from mbusd.mbus.telegram import Telegram
 from mbusd.model import Alarm, Identity, MeterInfo, Reading
 from mbusd.pace_settings import too_often
+from mbusd.plausibility import Counters
 from mbusd.scalars import interval_of
 from mbusd.schedule import Schedule
 from mbusd.settings import BusSettings, MeterSettings, zone_of
@@ -40,6 +41,8 @@ class Meter:
     alarms: Schedule | None = None  # None: it is not asked for any
     activity: Activity | None = None
     budget: Budget | None = None
+    counters: Counters | None = None  # None: whatever it says is believed
+    implausible: int = 0  # read-outs that were dropped for their counters
     link: LinkState = field(default_factory=LinkState)
     identity: Identity | None = None
     last_read: datetime | None = None
@@ -64,6 +67,7 @@ class Meter:
             alarms=None if meter.alarms is None else Schedule(meter.alarms, now, phase, patience),
             activity=None if active is None else Activity(condition_of(active.when), active.interval, patience),
             budget=None if most is None else Budget(most, zone),
+            counters=Counters() if _is_checked(meter, bus) else None,
         )
 
     @property
@@ -217,6 +221,7 @@ class Meter:
             identity=self.identity,
             last_read=self.last_read,
             failures=self.schedule.failures,
+            implausible=self.implausible,
             online=self.answers and bus_is_open,
             keys=self.keys,
             has_alarms=self.alarms is not None,
@@ -230,6 +235,10 @@ def _schedule(interval: float | str, zone: tzinfo, start: float, phase: float, p
     if isinstance(interval, str):
         return Timetable(CronLine(interval, zone), patience)
     return Schedule(interval, start, phase, patience)
+
+
+def _is_checked(meter: MeterSettings, bus: BusSettings) -> bool:
+    return bus.plausibility if meter.plausibility is None else meter.plausibility
 
 
 def _text(schedule: Schedule | Timetable) -> str:
