@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import faulthandler
 import logging
 import signal
 import time
@@ -9,7 +10,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from mbusd import __version__, config, exact_json, systemd
+from mbusd import __version__, clock, config, exact_json, systemd, watchdog
 from mbusd.buses import Buses
 from mbusd.exact_json import JsonValue
 from mbusd.memory import Memory
@@ -21,11 +22,12 @@ from mbusd.sinks.mqtt import Broker
 from mbusd.sinks.publisher import Publisher
 from mbusd.sinks.requests import Asked
 from mbusd.sinks.topics import Message
+from mbusd.spool import FILE, Spool
 
 log = logging.getLogger(__name__)
 
-STUCK_SECONDS = 600.0  # longer than the longest read-out: 32 telegrams at 300 Bd, each asked for three times
 METERS_SECONDS = 5.0  # the list of meters is said this often at the most
+METERS_SHARE = 0.01  # of the processor's time, for the same: a block of flats has a long one
 LEARNING_SECONDS = 2.0  # for the broker to tell what was retained before we came
 LASTING = ("mqtt", "homeassistant", "emoncms", "state_dir")  # settings that only a restart changes
 BIRTH_SECONDS = 2.0  # Home Assistant has said that it is there; let it take a breath
@@ -48,6 +50,8 @@ class Daemon:
         shelf: Shelf | None = None,
         memory: Memory | None = None,
         read_again: Reread = _nothing_to_read,
+        *,
+        spool: Spool | None = None,
     ) -> None:
         self._settings = settings
         self._read_again = read_again
@@ -60,11 +64,14 @@ class Daemon:
             will=self.publisher.will,
             subscriptions=self.publisher.subscriptions,
             received=self._received,
+            spool=spool,
         )
         self._buses = Buses(settings.buses, self._emit, shelf or Shelf(), self._memory)
         self._orders = Orders(self._buses, self.reload, allows_writes=settings.mqtt.allow_writes)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._spool = spool
         self._meters_said = False
+        self._meters_cost = 0.0  # seconds of the processor
 
     async def run(self) -> None:
         """Everything at once, until cancelled. A bug in one part ends all of it: systemd starts it again."""
@@ -75,24 +82,30 @@ class Daemon:
                 group.create_task(self._after_learning(), name="leftovers")
                 group.create_task(self._buses.run(), name="buses")
                 group.create_task(self._memory.keep(), name="memory")
-                group.create_task(self._feed_watchdog(), name="watchdog")
+                group.create_task(watchdog.watch(self._signs_of_life), name="watchdog")
                 systemd.notify("READY=1")
+                systemd.notify("STATUS=")
         finally:
             systemd.notify("STOPPING=1")
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             self._memory.save()  # what the buses have left at their end
+            if self._spool is not None:
+                self._spool.close()
 
     def _emit(self, event: Event) -> None:
         self._say(self.publisher.take(event))
         if self.publisher.meters_changed and not self._meters_said:
             self._meters_said = True
-            asyncio.get_running_loop().call_later(METERS_SECONDS, self._say_meters)
+            pause = max(METERS_SECONDS, self._meters_cost / METERS_SHARE)
+            asyncio.get_running_loop().call_later(pause, self._say_meters)
 
     def _say_meters(self) -> None:
         self._meters_said = False
+        began = time.thread_time()
         self._say(self.publisher.meters())
+        self._meters_cost = time.thread_time() - began
 
     def _say(self, messages: Iterator[Message]) -> None:
         for message in messages:
@@ -134,12 +147,10 @@ class Daemon:
 
     def hang_up(self) -> None:
         """SIGHUP: as the request `reload`."""
-        self._start(self._reload_and_tell())
+        self._start(self._reload_for_nobody())
 
-    async def _reload_and_tell(self) -> None:
-        outcome = await self.reload()
-        if outcome.error:
-            log.error("%s", outcome.error)
+    async def _reload_for_nobody(self) -> None:
+        await self.reload()
 
     async def reload(self) -> Outcome:
         """Read the configuration again and do what has changed; what cannot be done now changes nothing at all."""
@@ -147,12 +158,12 @@ class Daemon:
             try:
                 settings = self._read_again()
             except config.ConfigError as error:
-                return Outcome(error=f"the configuration is wrong, nothing was changed:\n{error}")
+                return _refused(f"the configuration is wrong, nothing was changed:\n{error}")
             except LookupError as error:
-                return Outcome(error=str(error))
+                return _refused(str(error))
             lasting = [name for name in LASTING if getattr(settings, name) != getattr(self._settings, name)]
             if lasting:
-                return Outcome(error=f"{', '.join(lasting)}: this needs a restart; nothing was changed")
+                return _refused(f"{', '.join(lasting)}: this needs a restart; nothing was changed")
             shelf, remarks = shelf_of(settings.profiles)
             _complain(remarks)
             before = {bus.name for bus in self._settings.buses}
@@ -176,17 +187,17 @@ class Daemon:
         await asyncio.sleep(LEARNING_SECONDS)
         self._say(self.publisher.learnt())
 
-    async def _feed_watchdog(self) -> None:
-        wanted = systemd.watchdog_seconds()
-        while wanted is not None:
-            stuck = [
-                poller.name for poller in self._buses.pollers if time.monotonic() - poller.alive_at > STUCK_SECONDS
-            ]
-            if stuck:
-                log.error("no progress on %s for %d s: leaving it to systemd", ", ".join(stuck), STUCK_SECONDS)
-                return
-            systemd.notify("WATCHDOG=1")
-            await asyncio.sleep(wanted / 3)
+    def _signs_of_life(self) -> Iterator[tuple[str, float]]:
+        yield "mqtt", self.broker.alive_at
+        for poller in self._buses.pollers:
+            yield poller.name, poller.alive_at
+
+
+def _refused(why: str) -> Outcome:
+    """What the log says, too: whoever has changed the file looks there."""
+    for line in why.splitlines():
+        log.error("reload: %s", line)
+    return Outcome(error=why)
 
 
 def _complain(problems: Iterable[str]) -> None:
@@ -195,16 +206,45 @@ def _complain(problems: Iterable[str]) -> None:
 
 
 async def serve(settings: Settings, read_again: Reread = _nothing_to_read) -> None:
-    """Run the daemon until SIGTERM or SIGINT; SIGHUP reads the configuration again."""
+    """Run the daemon until SIGTERM or SIGINT; SIGHUP reads the configuration again. Raises SystemExit if it hangs."""
+    with contextlib.suppress(OSError, ValueError):
+        faulthandler.enable()  # when systemd's watchdog has to kill us, the journal shows where we were
+    task = asyncio.create_task(_live(settings, read_again), name="daemon")
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, log.warning, "SIGHUP came too early: there is nothing to reload yet")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        await task
+    except asyncio.CancelledError:
+        log.info("stopped")
+    except BaseExceptionGroup as errors:
+        if errors.subgroup(watchdog.Stuck) is None:
+            raise
+        raise SystemExit(1) from None
+
+
+async def _live(settings: Settings, read_again: Reread) -> None:
+    """From the time of day to the end."""
+    await clock.wait_until_set(_say_that_we_wait)
     shelf, problems = shelf_of(settings.profiles)
     _complain(problems)
     memory = Memory.load(settings.state_dir or systemd.state_directory())
-    daemon = Daemon(settings, shelf, memory, read_again)
-    task = asyncio.create_task(daemon.run(), name="daemon")
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGHUP, daemon.hang_up)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, task.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
-    log.info("stopped")
+    daemon = Daemon(settings, shelf, memory, read_again, spool=_spool(settings))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, daemon.hang_up)
+    await daemon.run()
+
+
+def _spool(settings: Settings) -> Spool | None:
+    """Where waits what must not be lost; None where nothing must, and no earlier life has left anything."""
+    folder = settings.state_dir or systemd.state_directory()
+    path = None if folder is None else folder / FILE
+    is_wanted = settings.mqtt.history or (settings.emoncms.enabled and settings.emoncms.format == "json")
+    if not is_wanted and (path is None or not path.exists()):
+        return None
+    return Spool(path, settings.mqtt.history_size, settings.mqtt.history_age)
+
+
+def _say_that_we_wait() -> None:
+    for state in ("READY=1", "STATUS=waiting for the time of day", "WATCHDOG=1"):
+        systemd.notify(state)

@@ -6,6 +6,8 @@ A day begins at midnight of the meter's `timezone`, which is this machine's if n
 
 from datetime import date, datetime, time, timedelta, tzinfo
 
+from mbusd.clock import FIRST_DAY
+
 
 class Budget:
     """`most` questions a day, counted when they are asked: a meter that has failed to answer was woken all the same."""
@@ -13,17 +15,21 @@ class Budget:
     def __init__(self, most: int, zone: tzinfo) -> None:
         self.most = most
         self._zone = zone
-        self._day = date.min
+        self._day = self._latest = date.min  # that of the last question, and the last one that there ever was
         self._count = 0
 
     @property
     def spent(self) -> tuple[date, int]:
-        """The last day on which the meter was asked, and how often; `date.min` where it never was."""
-        return self._day, self._count
+        """The last day on which the meter was asked, and how often; `date.min` where it never was.
+
+        Nobody's day counts as that of a clock that was never set.
+        """
+        return (self._day if self._day >= FIRST_DAY else self._latest), self._count
 
     def take_over(self, day: date, count: int) -> None:
         """What an earlier run of the daemon has spent; less than what is known here changes nothing."""
         self._day, self._count = max((self._day, self._count), (day, count))
+        self._latest = max(self._latest, self._day)
 
     def spend(self, wall: float) -> None:
         """The meter is being asked."""
@@ -54,8 +60,11 @@ class Budget:
         return datetime.fromtimestamp(wall, self._zone).date()
 
     def _turn_page(self, wall: float) -> None:
-        """A clock that was set back over midnight does not fill the budget, nor block it until that day comes again."""
+        """A clock that was set back over midnight does not fill the budget, nor block it until that day comes again.
+
+        Nor does one that is set forward again, to a day that has been there.
+        """
         today = self._today(wall)
-        if today > self._day:
+        if today > self._latest or today == self._day + timedelta(days=1):
             self._count = 0
-        self._day = today
+        self._day, self._latest = today, max(today, self._latest)

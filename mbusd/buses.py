@@ -1,11 +1,12 @@
 """All buses of the daemon: keeps a poller alive for each, and exchanges those whose settings have changed."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from mbusd.memory import Memory
+from mbusd.meter import Meter
 from mbusd.model import Emit, MeterGone, MeterInfo
-from mbusd.poller import Poller
+from mbusd.poller import Poller, budgets_of
 from mbusd.profiles import Shelf
 from mbusd.settings import BusSettings
 
@@ -19,6 +20,7 @@ class Buses:
         self._memory = memory
         self._lives: dict[Poller, asyncio.Task[None]] = {}
         self._group = asyncio.TaskGroup()
+        self._settle(settings)
         self.pollers = [Poller.of(bus, emit, shelf, memory) for bus in settings]
 
     @property
@@ -49,18 +51,19 @@ class Buses:
         """Go on with these buses: names of those that stay, are restarted, removed and new.
 
         A bus whose settings are the same goes on undisturbed, unless other profiles are on the shelf. On one that is
-        restarted the meters that did not change keep who they are and when they are due.
+        restarted, or has another name now, the meters that did not change keep who they are and when they are due.
         """
         same_shelf = shelf == self._shelf
         staying = [old for old in self.pollers if same_shelf and old.settings in settings]
         leaving = [old for old in self.pollers if old not in staying]
         before = {key: info for poller in self.pollers for key, info in _places(poller)}
-        heirs = {old.name: old.meters for old in leaving}
+        heirs = {(old.name, old.settings.port): old.meters for old in leaving}
         await self._stop(leaving)
         self._shelf = shelf
+        self._settle(settings)
         kept = {poller.name: poller for poller in staying}
         self.pollers = [
-            kept.get(bus.name) or Poller.of(bus, self._emit, shelf, self._memory, heirs.get(bus.name, ()))
+            kept.get(bus.name) or Poller.of(bus, self._emit, shelf, self._memory, _before(bus, heirs))
             for bus in settings
         ]
         for poller in staying:
@@ -75,6 +78,11 @@ class Buses:
         self._start(coming)
         return _compared(staying, leaving, coming)
 
+    def _settle(self, settings: Iterable[BusSettings]) -> None:
+        """What is remembered goes with a bus that has another name now."""
+        for name, before in self._memory.settle({bus.name: bus.port for bus in settings}).items():
+            self._memory.move_note(budgets_of(before), budgets_of(name))
+
     def _start(self, pollers: Iterable[Poller]) -> None:
         for poller in pollers:
             self._lives[poller] = self._group.create_task(poller.run(), name=f"bus {poller.name}")
@@ -85,6 +93,13 @@ class Buses:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+
+
+def _before(bus: BusSettings, heirs: Mapping[tuple[str, str], Sequence[Meter]]) -> Sequence[Meter]:
+    """The meters of the bus that had this name, else of the one at this port."""
+    by_name = next((meters for (name, _), meters in heirs.items() if name == bus.name), None)
+    by_port = (meters for (_, port), meters in heirs.items() if port == bus.port)
+    return next(by_port, ()) if by_name is None else by_name
 
 
 def _places(poller: Poller) -> Iterable[tuple[tuple[str, str, str], MeterInfo]]:

@@ -24,6 +24,11 @@ class CronLine:
     text: str
     zone: tzinfo
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether it names its minutes and hours, with no star for either."""
+        return not any(field.startswith("*") for field in self.text.split(" ")[:2])
+
     def next(self, after: float) -> float:
         """The first moment after that one, both in seconds since 1970."""
         start = datetime.fromtimestamp(after, self.zone)

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
@@ -41,6 +42,12 @@ class Remembered:
 class _Bus:
     scanned: ScanMode | None = None  # what was looked for to the end, and not in vain
     meters: tuple[Remembered, ...] = ()
+    port: str = ""  # where it was
+
+    @property
+    def is_blank(self) -> bool:
+        """Nothing is known of it."""
+        return self.scanned is None and not self.meters
 
 
 class Memory:
@@ -49,6 +56,7 @@ class Memory:
     def __init__(self, folder: Path | None = None) -> None:
         self._path = None if folder is None else folder / FILE
         self._buses: dict[str, _Bus] = {}
+        self._ports: dict[str, str] = {}
         self._notes: dict[str, JsonValue] = {}
         self._saved = ""
         self._is_changed = False
@@ -71,6 +79,22 @@ class Memory:
             _put_aside(path, error)
             return cls(folder)
         return memory
+
+    def settle(self, ports: Mapping[str, str]) -> dict[str, str]:
+        """These are the buses, by name, and their ports; gives the earlier name of each that has another one now.
+
+        A bus of a new name at the port of one that is gone is that one.
+        """
+        renamed = {}
+        for name, port in ports.items():
+            self._ports[name] = port
+            bus = self._bus(name)
+            old = next((old for old, bus in self._buses.items() if bus.port == port and old not in ports), None)
+            if old is not None and bus.is_blank:
+                renamed[name], bus = old, self._buses.pop(old)
+                log.info("bus %s was called %s: what was found there is known", name, old)
+            self._keep(name, bus)
+        return renamed
 
     def meters(self, bus: str) -> tuple[Remembered, ...]:
         """What scans have found on a bus."""
@@ -100,6 +124,12 @@ class Memory:
             self._notes[section] = plain
             self._is_changed = True
 
+    def move_note(self, section: str, to: str) -> None:
+        """The section has another name now."""
+        if section in self._notes:
+            self._notes[to] = self._notes.pop(section)
+            self._is_changed = True
+
     async def keep(self) -> NoReturn:
         """Save what has changed, now and then, until cancelled; and once more then."""
         try:
@@ -121,6 +151,7 @@ class Memory:
         return self._buses.get(name, _Bus())
 
     def _keep(self, name: str, bus: _Bus) -> None:
+        bus = replace(bus, port=self._ports.get(name, bus.port))
         if bus != self._bus(name):
             self._buses[name] = bus
             self._is_changed = True
@@ -157,21 +188,32 @@ class Memory:
                 _replace(self._path, text)
         except OSError as error:
             self._is_changed = True
-            if str(error) != self._trouble:
-                log.warning("cannot save what is to be remembered across restarts: %s; trying again", error)
-            self._trouble = str(error)
+            why = error.strerror or str(error)
+            if why != self._trouble:
+                what = (
+                    "the state cannot be saved in %s: %s; reading goes on, and what scans find is lost with a restart"
+                )
+                log.warning(what, self._path.parent, why)
+            self._trouble = why
         else:
+            if self._trouble:
+                log.info("the state is saved in %s again", self._path.parent)
             self._saved, self._trouble = text, ""
 
 
 def _replace(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_suffix(".new")
-    with new.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
+    try:
+        with new.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    except OSError:
+        with suppress(OSError):
+            new.unlink()  # half a file, on a disk that may be full
+        raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)  # or the new name is lost with the power
@@ -181,10 +223,13 @@ def _replace(path: Path, text: str) -> None:
 
 def _put_aside(path: Path, error: Exception) -> None:
     aside = path.with_name(f"{path.name}.bad")
-    with suppress(OSError):
+    try:
         path.replace(aside)
-    why = f"{error.strerror}" if isinstance(error, OSError) else f"{error}"
-    log.warning("%s cannot be read (%s): it is put aside as %s; meters are looked for again", path, why, aside.name)
+        what = f"it is put aside as {aside.name}"
+    except OSError as trouble:
+        what = f"it cannot be put aside: {trouble.strerror}"
+    why = error.strerror if isinstance(error, OSError) else error
+    log.warning("%s cannot be read (%s): %s; meters are looked for again", path, why, what)
 
 
 def _bus_document(bus: _Bus) -> JsonValue:
@@ -196,7 +241,7 @@ def _bus_document(bus: _Bus) -> JsonValue:
         }
         for one in bus.meters
     ]
-    return {"scanned": bus.scanned, "meters": meters}
+    return {"port": bus.port, "scanned": bus.scanned, "meters": meters}
 
 
 def _bus_in(entry: object) -> _Bus:
@@ -205,7 +250,7 @@ def _bus_in(entry: object) -> _Bus:
     scanned = entry.get("scanned")
     if scanned not in (*_MODES, None):
         raise ValueError(f"'{scanned}' is no mode of a scan")
-    return _Bus(scanned, tuple(map(_meter_in, entry["meters"])))
+    return _Bus(scanned, tuple(map(_meter_in, entry["meters"])), str(entry.get("port", "")))
 
 
 def _meter_in(entry: object) -> Remembered:

@@ -29,11 +29,13 @@ from mbusd.model import (
     ScanMode,
     StatisticsTaken,
 )
+from mbusd.opening import Opening
 from mbusd.profiles import Shelf
 from mbusd.roster import Roster
 from mbusd.rounds import Rounds
 from mbusd.settings import BusSettings
 from mbusd.shared_bus import SharedBus
+from mbusd.timetable import Timetable
 from mbusd.transport import Port, host_and_port
 
 log = logging.getLogger(__name__)
@@ -59,6 +61,7 @@ class Poller:
         before: Sequence[Meter] = (),
     ) -> None:
         self.name = settings.name
+        self.opening = Opening()  # of the port, where the bus opens it with this
         self.settings = settings
         self._bus = bus
         self._emit_on = emit
@@ -71,7 +74,8 @@ class Poller:
         self._interludes = Interludes(self.name, bus, self._roster, self._emit, self._rounds.wake)
         self._shared = self._served()
         self._hurried: set[Meter] = set()  # or slowed down, by request
-        self._rounds.take_over(_spent_in(self._memory.note(self._budgets)))
+        self._rounds.take_over(_spent_in(self._memory.note(budgets_of(self.name))))
+        self._rounds.recall(self._memory.note(_counters_of(self.name)))
 
     @classmethod
     def of(
@@ -84,8 +88,11 @@ class Poller:
     ) -> "Poller":
         """A poller with a bus of its own; `shelf` has what is known of makers' meters."""
         port = Port(settings.port, settings.baudrate, settings.dtr, settings.rts)
-        bus = Bus(port, settings.timeout, echo=settings.echo)
-        return cls(settings, bus, emit, shelf=shelf, memory=memory, before=before)
+        opening = Opening()
+        bus = Bus(port, settings.timeout, opening, echo=settings.echo)
+        poller = cls(settings, bus, emit, shelf=shelf, memory=memory, before=before)
+        poller.opening = opening
+        return poller
 
     @property
     def meters(self) -> Sequence[Meter]:
@@ -109,7 +116,9 @@ class Poller:
     @property
     def alive_at(self) -> float:
         """When this poller last did anything, in seconds of the monotonic clock: food for a watchdog."""
-        return max(self._rounds.alive_at, self._bus.last_request_at)
+        since = self.opening.since
+        at_work = max(self._rounds.alive_at, self._bus.last_request_at)
+        return at_work if since is None else min(at_work, since)
 
     def knows(self, name: str) -> bool:
         """Whether a meter of this bus has that name."""
@@ -122,6 +131,7 @@ class Poller:
         finally:
             self._is_over = True
             self._note_budgets()
+            self._memory.set_note(_counters_of(self.name), self._rounds.counted())  # at the end only: it always changes
 
     async def _live(self) -> None:
         self._roster.tell_all()
@@ -202,9 +212,15 @@ class Poller:
         """Counts since the start; utilisation since the last call."""
         now = time.monotonic()
         roster = self._roster
-        overload = roster.bus_is_open and any(meter.schedule.lateness(now) > 1 for meter in roster.meters)
-        read_outs, failures = self._rounds.counts
-        return replace(self._bus.statistics(), read_outs=read_outs, failures=failures, overload=overload)
+        overload = roster.bus_is_open and any(_lateness(meter, now) > 1 for meter in roster.meters)
+        read_outs, failures, implausible = self._rounds.counts
+        return replace(
+            self._bus.statistics(),
+            read_outs=read_outs,
+            failures=failures,
+            implausible=implausible,
+            overload=overload,
+        )
 
     async def _report(self) -> None:
         while True:
@@ -231,12 +247,8 @@ class Poller:
         if not self._is_over:
             self._emit_on(event)
 
-    @property
-    def _budgets(self) -> str:
-        return f"budgets of {self.name}"
-
     def _note_budgets(self) -> None:
-        self._memory.set_note(self._budgets, self._rounds.spent_today())
+        self._memory.set_note(budgets_of(self.name), self._rounds.spent_today())
 
     @property
     def _found(self) -> int:
@@ -258,6 +270,23 @@ class Poller:
         self._health.reopened()
         self._roster.forget_links()
         self._rounds.wake()
+
+
+def budgets_of(bus: str) -> str:
+    """Where it is noted what the meters of a bus have spent."""
+    return f"budgets of {bus}"
+
+
+def _counters_of(bus: str) -> str:
+    return f"counters of {bus}"
+
+
+def _lateness(meter: Meter, now: float) -> float:
+    """How many intervals a meter is behind with what it is asked for: its values, more often while it works; alarms."""
+    quick = None if meter.activity is None else meter.activity.schedule
+    alarms = None if meter.name is None else meter.alarms  # nobody asks for them before
+    values = meter.schedule if quick is None or isinstance(meter.schedule, Timetable) else None
+    return max(one.lateness(now) for one in (values, quick, alarms) if one is not None)
 
 
 def _spent_in(note: JsonValue) -> dict[str, tuple[date, int]]:

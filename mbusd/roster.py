@@ -3,6 +3,7 @@
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
@@ -12,10 +13,14 @@ from mbusd.mbus.address import Address, PrimaryAddress, SecondaryAddress, parse_
 from mbusd.memory import Memory, Remembered
 from mbusd.meter import Meter
 from mbusd.model import Change, Emit, Identity, MeterChanged, ScanMode
+from mbusd.normalise import identity_of
+from mbusd.reach import address_of, is_twin, whole_of
 from mbusd.scanner import Finding, Survey
 from mbusd.settings import BusSettings, MeterSettings
 
 log = logging.getLogger(__name__)
+
+_SHARED = "another meter has the same secondary address"
 
 
 class Roster:
@@ -43,6 +48,7 @@ class Roster:
         self._before = before
         self._kept = {one.address: one for one in self._memory.meters(settings.name)}
         self._found: set[Meter] = set()
+        self._twins: dict[str, Identity] = {}  # who was found at a primary address, while another is called the same
         for meter in settings.meters:
             self._add(meter)
         if self._discovers:
@@ -58,15 +64,17 @@ class Roster:
         return next((meter for meter in self.meters if meter.name == name), None)
 
     def known(self) -> list[SecondaryAddress]:
-        """The secondary addresses of all meters, as far as they are known."""
-        return [meter.secondary for meter in self.meters if meter.secondary is not None]
+        """The secondary addresses of all meters, as far as they are known and mean one meter each."""
+        there = [(meter.secondary, meter.settings.address) for meter in self.meters]
+        shared = {one.digits for _, one in there if isinstance(one, SecondaryAddress) and one.fabrication}
+        return [secondary for secondary, _ in there if secondary is not None and secondary.digits not in shared]
 
     def adopt(self, survey: Survey) -> list[str]:
         """Read from now on what a scan has found and is none of ours; gives remarks on what cannot be decided yet."""
         there = frozenset(one.address for one in survey.findings if one.address is not None)
         remarks, before = [], len(self.meters)
         for finding in survey.findings:
-            if finding.safest not in survey.crowded:
+            if address_of(finding) not in survey.crowded:
                 remarks += self._consider(finding, there)
         if not self._discovers and len(self.meters) > before:
             remarks.append("discover is off: meters that stand in no file are read until mbusd stops; write them there")
@@ -100,9 +108,12 @@ class Roster:
     def _recall(self) -> None:
         """Read what earlier scans have found."""
         meant = {one.address: parse_address(one.address) for one in self._kept.values()}
-        there = frozenset(address for address in meant.values() if isinstance(address, SecondaryAddress))
-        for one in self._kept.values():
-            self._decide(_finding(meant[one.address], one), there)
+        findings = [_finding(meant[one.address], one) for one in self._kept.values()]
+        numbers = Counter(one.address for one in findings)
+        there = frozenset(one.address for one in findings if one.address is not None and one.primary is None)
+        for one in findings:
+            shares = not one.is_selectable and numbers[one.address] > 1
+            self._decide(replace(one, remark=_SHARED) if shares else one, there)
         self._remember()
 
     def _remember(self) -> None:
@@ -114,7 +125,7 @@ class Roster:
         before, self._kept = self._kept, {}
         for address, identity in places.items():
             one = before.get(address, Remembered(address, now))
-            self._kept[address] = replace(one, identity=identity or one.identity)
+            self._kept[address] = replace(one, identity=identity or one.identity or self._twins.get(address))
         self._memory.keep_meters(self._settings.name, tuple(self._kept.values()))
 
     def _consider(self, finding: Finding, there: AbstractSet[SecondaryAddress]) -> list[str]:
@@ -126,7 +137,7 @@ class Roster:
 
     def _decide(self, finding: Finding, there: AbstractSet[SecondaryAddress]) -> tuple[list[str], Meter | None]:
         """Adopt one; not a meter that is one of ours, nor one that may be the one whom nobody has asked yet."""
-        address = finding.safest
+        address = address_of(finding)
         if address is None or any(_is_it(meter, finding, there) for meter in self.meters):
             return [], None
         unknown = [meter.label for meter in self.meters if meter.is_unknown] if finding.primary is None else []
@@ -135,12 +146,22 @@ class Roster:
             who = " or ".join(unknown)
             why = f"{address}: perhaps it is {who}, not read yet; if not, it is read by itself once that is known"
             return [why], None
-        meter = self._add(MeterSettings(address=address if isinstance(address, int) else address.digits))
+        name = self._name_of(address, finding)
+        meter = self._add(MeterSettings(address=address if isinstance(address, int) else str(address), name=name))
         self._found.add(meter)
         known = self._kept.get(str(address))
         if known is not None and known.identity is not None:
             meter.recognise(known.identity)
         return [], meter
+
+    def _name_of(self, address: SecondaryAddress | int, finding: Finding) -> str | None:
+        """Its place, where its secondary address is another meter's, too; None: that will do for a name."""
+        if isinstance(address, SecondaryAddress) or not is_twin(finding):
+            return None
+        identity = _identity_in(finding)
+        if identity is not None:
+            self._twins[str(address)] = identity
+        return f"{self._settings.name}-{address}"
 
     def _add(self, settings: MeterSettings) -> Meter:
         meter = Meter.of(settings, self._settings, time.monotonic(), self._phases.random())
@@ -174,24 +195,37 @@ def _finding(address: Address, one: Remembered) -> Finding:
     if isinstance(address, PrimaryAddress):
         named = one.identity is not None and one.identity.identification
         return Finding(SecondaryAddress(one.identity.address) if one.identity and named else None, address.number, None)
-    return Finding(address, None, None, is_selectable=True)
+    number = address.fabrication or None
+    return Finding(replace(address, fabrication=""), None, None, is_selectable=number is None, fabrication=number)
+
+
+def _identity_in(finding: Finding) -> Identity | None:
+    header = None if finding.telegram is None else finding.telegram.header
+    return None if header is None else identity_of(header)
 
 
 def _successor(old: Meter, new: Meter) -> Meter:
     """The old one, if nothing has changed; else the new one, who is known already."""
     intervals = {one.info(bus_is_open=False).interval for one in (old, new)}
-    if (old.settings, old.bus, old.baudrate) == (new.settings, new.bus, new.baudrate) and len(intervals) == 1:
+    is_same = (old.settings, old.bus, old.baudrate) == (new.settings, new.bus, new.baudrate)
+    if is_same and len(intervals) == 1 and (old.counters is None) == (new.counters is None):
         return old
     if old.identity is not None:
         new.recognise(old.identity)
     if old.budget is not None and new.budget is not None:
         new.budget.take_over(*old.budget.spent)
+    if old.counters is not None and new.counters is not None:
+        new.counters = old.counters
+    new.implausible = old.implausible
     return new
 
 
 def _is_it(meter: Meter, finding: Finding, there: AbstractSet[SecondaryAddress]) -> bool:
     """Whether the finding is this meter: at its address, unless the meter itself was found there, too."""
-    if not meter.is_at(finding.primary, finding.address):
+    mine = meter.settings.address
+    if isinstance(mine, PrimaryAddress) and is_twin(finding):  # who it is tells nothing
+        return mine.number == finding.primary
+    if not meter.is_at(finding.primary, whole_of(finding)):
         return False
-    is_by_primary = isinstance(meter.settings.address, PrimaryAddress)
+    is_by_primary = isinstance(mine, PrimaryAddress)
     return not (is_by_primary and meter.secondary in there and finding.address not in (None, meter.secondary))

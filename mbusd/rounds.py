@@ -8,6 +8,7 @@ from datetime import date
 from mbusd.agenda import Agenda
 from mbusd.attendance import Attendance
 from mbusd.bus import Bus
+from mbusd.exact_json import JsonValue
 from mbusd.health import Health
 from mbusd.meter import Meter
 from mbusd.model import Emit, Outcome
@@ -31,9 +32,9 @@ class Rounds:
         self._wake = asyncio.Event()
 
     @property
-    def counts(self) -> tuple[int, int]:
-        """Read-outs that brought a reading, and those that failed."""
-        return self._attendance.read_outs, self._attendance.failures
+    def counts(self) -> tuple[int, int, int]:
+        """Read-outs that brought a reading, those that failed, and what was dropped for its counters."""
+        return self._attendance.read_outs, self._attendance.failures, self._attendance.implausible
 
     async def read(self, meter: Meter, *, is_forced: bool = False) -> Outcome:
         """Read one meter before anything that is scheduled; `is_forced`: also beyond its budget."""
@@ -42,14 +43,29 @@ class Rounds:
         return await future
 
     def spent_today(self) -> dict[str, tuple[date, int]]:
-        """What meters have spent of their budgets, by bus and address: for the next run of the daemon."""
-        return {one.place: one.budget.spent for one in self._roster.meters if one.budget and one.budget.spent[1]}
+        """What meters have spent of their budgets, by address: for the next run of the daemon."""
+        meters = [one for one in self._roster.meters if one.budget and one.budget.spent[1]]
+        return {str(one.settings.address): one.budget.spent for one in meters if one.budget is not None}
 
     def take_over(self, spent: Mapping[str, tuple[date, int]]) -> None:
         """The same from an earlier run."""
         for one in self._roster.meters:
-            if one.budget is not None and one.place in spent:
-                one.budget.take_over(*spent[one.place])
+            before = spent.get(str(one.settings.address))
+            if one.budget is not None and before is not None:
+                one.budget.take_over(*before)
+
+    def counted(self) -> dict[str, JsonValue]:
+        """What is known of meters' counters, by address: for the next run of the daemon."""
+        now, wall = time.monotonic(), time.time()
+        known = [(one, one.counters) for one in self._roster.meters if one.counters is not None]
+        return {str(one.settings.address): what.noted(now, wall) for one, what in known if what.is_known}
+
+    def recall(self, counted: JsonValue) -> None:
+        """The same from an earlier run."""
+        now, wall = time.monotonic(), time.time()
+        for one in self._roster.meters:
+            if one.counters is not None and isinstance(counted, Mapping):
+                one.counters.take_over(counted.get(str(one.settings.address)), now, wall)
 
     def wake(self) -> None:
         """Something has changed: perhaps there is something to do."""

@@ -10,13 +10,14 @@ from pathlib import Path
 
 
 def notify(state: str) -> None:
-    """Send one state line, `READY=1`, `WATCHDOG=1`, `STOPPING=1` or `STATUS=…`."""
+    """Send one state line, `READY=1`, `WATCHDOG=1`, `STOPPING=1` or `STATUS=…`. Nobody waits for whoever reads them."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
     if address.startswith("@"):  # abstract namespace
         address = "\0" + address[1:]
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.setblocking(False)  # noqa: FBT003 - the argument's name is flag
         sender.sendto(state.encode(), address)
 
 

@@ -2,7 +2,7 @@
 
 The monotonic clock tells what has been waiting; the clock on the wall, in seconds since 1970, tells when it is time.
 They part when the machine sleeps or its clock is set. Then what is due stays due, what was leapt over is due once,
-and a clock that goes back a little does not repeat what was done.
+and a clock that goes back a little, or by an hour that somebody took for summer time, does not repeat what was done.
 """
 
 import math
@@ -17,6 +17,7 @@ PATIENT_SECONDS = 1800.0  # a meter that stays silent is left alone as long as t
 LONGEST_REST = 43200.0  # of a meter that refuses to be read so often; a line that fires daily still does
 _STEP_SECONDS = 1.0  # less is a clock that is being slowed down
 _LITTLE_SECONDS = 600.0  # of a clock that was set back; more than that, and it was wrong before
+_LITTLE_OF_FIXED_SECONDS = 10800.0  # the same where the line names its hours and minutes: as much as cron(8) takes
 
 
 class Timetable:
@@ -29,6 +30,7 @@ class Timetable:
         self.asked_at = -math.inf  # the last time
         self.due = math.inf  # of the monotonic clock, as the two clocks stood when they were last looked at
         self._patience = patience
+        self._little = _LITTLE_OF_FIXED_SECONDS if line.is_fixed else _LITTLE_SECONDS
         self._at = math.inf  # the next moment of the line, by the clock on the wall
         self._served = -math.inf  # the last one that is done with
         self._retry = math.inf
@@ -44,7 +46,7 @@ class Timetable:
         if self._ahead is None:
             self._at = self.line.next(wall)
         elif step < -_STEP_SECONDS and not is_due:
-            is_little = 0 < self._served - wall < _LITTLE_SECONDS
+            is_little = 0 < self._served - wall < self._little
             self._at = self.line.next(self._served if is_little else wall)
         self._ahead = wall - now
         if not is_due:

@@ -1,6 +1,6 @@
 """What a meter's battery may be asked in a day; the clock is a number."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -12,6 +12,7 @@ from mbusd.budget import Budget
 BERLIN = ZoneInfo("Europe/Berlin")
 NOON = datetime(2026, 11, 20, 12, tzinfo=BERLIN).timestamp()
 HOUR = 3600.0
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def spent(most: int = 2) -> Budget:
@@ -55,6 +56,35 @@ def test_a_clock_set_back_over_midnight_fills_nothing_and_blocks_nothing() -> No
     assert budget.is_spent(NOON - 24 * HOUR)
     assert budget.is_spent(NOON - 3650 * 24 * HOUR)
     assert not budget.is_spent(NOON - 3649 * 24 * HOUR)
+
+
+@pytest.mark.parametrize("back", [timedelta(days=2), timedelta(days=30), datetime.fromtimestamp(NOON, UTC) - EPOCH])
+def test_a_clock_that_is_wrong_for_a_while_fills_nothing_for_a_day_that_has_been(back: timedelta) -> None:
+    budget = Budget(3, BERLIN)
+    budget.spend(NOON)
+    budget.spend(NOON - back.total_seconds())
+    budget.spend(NOON + 60)
+    assert budget.is_spent(NOON + 120)
+    assert not budget.is_spent(NOON + 24 * HOUR)
+
+
+def test_a_day_after_a_clock_that_was_in_the_future_is_a_new_day() -> None:
+    budget = Budget(2, BERLIN)
+    budget.spend(NOON + 3650 * 24 * HOUR)
+    budget.spend(NOON)
+    assert budget.is_spent(NOON + HOUR)
+    assert not budget.is_spent(NOON + 24 * HOUR)
+
+
+def test_what_is_spent_before_the_clock_is_set_is_spent_on_the_last_day_that_is_known() -> None:
+    """The machine starts again without a clock, and learns the time later."""
+    first, second, third = Budget(3, UTC), Budget(3, UTC), Budget(3, UTC)
+    first.spend(NOON)
+    second.take_over(*first.spent)
+    second.spend(60.0)
+    third.take_over(*second.spent)
+    third.spend(NOON + HOUR)
+    assert third.is_spent(NOON + HOUR)
 
 
 def test_it_outlives_the_daemon() -> None:

@@ -122,3 +122,10 @@ def test_whatever_is_written_is_a_line_that_fires_or_an_error(text: str) -> None
         return
     start = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
     assert start < CronLine(line, UTC).next(start) < start + 60 * 366 * 86400
+
+
+@pytest.mark.parametrize(
+    ("text", "is_fixed"), [("0 0 * * *", True), ("0,30 6-9 * * 1", True), ("0 * * * *", False), ("*/5 3 * * *", False)]
+)
+def test_a_line_that_names_hours_and_minutes_is_fixed(text: str, is_fixed: bool) -> None:  # noqa: FBT001 - a parameter
+    assert CronLine(text, UTC).is_fixed is is_fixed

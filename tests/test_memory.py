@@ -92,3 +92,76 @@ def test_a_folder_that_cannot_be_written_is_told_once(tmp_path: Path, caplog: py
     (tmp_path / "file").unlink()
     memory.save()
     assert Memory.load(tmp_path / "file" / "state").meters("cellar") == FOUND
+
+
+def test_a_full_disk_is_one_line_and_the_state_is_saved_when_there_is_room(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    memory = Memory.load(tmp_path)
+    new = tmp_path / "state.new"
+    for found in (FOUND, FOUND[:1], FOUND):
+        memory.keep_meters("cellar", found)
+        new.symlink_to("/dev/full")
+        memory.save()
+        assert list(tmp_path.iterdir()) == []  # nor half a file
+    lost = "reading goes on, and what scans find is lost with a restart"
+    assert caplog.messages == [f"the state cannot be saved in {tmp_path}: No space left on device; {lost}"]
+    memory.save()
+    assert caplog.messages[1:] == [f"the state is saved in {tmp_path} again"]
+    assert Memory.load(tmp_path).meters("cellar") == FOUND
+
+
+def test_what_is_there_outlives_a_disk_that_is_full(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    memory = Memory.load(tmp_path)
+    memory.keep_meters("cellar", FOUND)
+    memory.save()
+    (tmp_path / "state.new").symlink_to("/dev/full")
+    memory.keep_meters("cellar", ())
+    memory.save()
+    assert len(caplog.records) == 1
+    assert Memory.load(tmp_path).meters("cellar") == FOUND
+
+
+def test_a_file_that_cannot_be_moved_away_is_said_to_stay(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / FILE).write_text("{")
+    (tmp_path / f"{FILE}.bad").mkdir()
+    assert Memory.load(tmp_path).meters("a") == ()
+    (line,) = caplog.messages
+    assert line.endswith(": it cannot be put aside: Is a directory; meters are looked for again")
+
+
+# ------------------------------------------------------------------------------------------------ names of buses
+
+
+def test_a_bus_with_another_name_at_its_port_is_the_same_bus(tmp_path: Path) -> None:
+    memory = Memory.load(tmp_path)
+    assert memory.settle({"cellar": "/dev/a", "attic": "/dev/b"}) == {}
+    memory.keep_meters("cellar", FOUND)
+    memory.note_scan("cellar", "both")
+    memory.set_note("budgets of cellar", {"5": 3})
+    memory.save()
+    later = Memory.load(tmp_path)
+    assert later.settle({"basement": "/dev/a", "attic": "/dev/b"}) == {"basement": "cellar"}
+    later.move_note("budgets of cellar", "budgets of basement")
+    assert later.meters("basement") == FOUND
+    assert later.has_scanned("basement", "both")
+    assert later.meters("cellar") == ()
+    assert (later.note("budgets of basement"), later.note("budgets of cellar")) == ({"5": 3}, None)
+
+
+def test_a_bus_at_another_port_keeps_what_goes_with_its_name() -> None:
+    memory = Memory()
+    memory.settle({"cellar": "/dev/a"})
+    memory.keep_meters("cellar", FOUND)
+    assert memory.settle({"cellar": "/dev/b"}) == {}
+    assert memory.meters("cellar") == FOUND
+
+
+def test_nobody_inherits_from_a_bus_that_is_still_there_or_was_elsewhere() -> None:
+    memory = Memory()
+    memory.settle({"cellar": "/dev/a"})
+    memory.keep_meters("cellar", FOUND)
+    assert memory.settle({"cellar": "/dev/a", "attic": "/dev/b"}) == {}
+    assert memory.settle({"attic": "/dev/b", "roof": "/dev/c"}) == {}
+    assert memory.meters("roof") == ()

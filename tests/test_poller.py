@@ -333,7 +333,7 @@ async def test_offline_after_three_failures_and_back_with_the_first_reading(
         ("back", 0, True),
     ]
     (warning,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert warning.startswith("m5: read-out failed, 3 in a row: no answer. Check that the address is right, the meter")
+    assert warning.startswith("bus cellar: the only meter of this bus, address 5, does not answer")
     assert "m5: answers again" in caplog.messages
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mbusd import app, config, scanner
+from mbusd import app, config, memory, scanner
 from mbusd.app import Daemon
 from mbusd.document import document_of
 from mbusd.memory import Memory
@@ -169,7 +169,47 @@ async def test_a_reload_does_what_has_changed_and_nothing_else(estate: Estate) -
         assert not [topic for topic in left if "/top" in topic or "/roof" in topic or "attic" in topic]
 
 
-async def test_a_broken_file_or_another_broker_changes_nothing(estate: Estate) -> None:
+async def test_a_bus_with_another_name_goes_on_with_what_was_found_on_it(estate: Estate) -> None:
+    meters = household(NOON)
+    names = {one.secondary.digits for one in meters}
+    async with estate.wires(meters):
+        estate.write(estate.bus("cellar", 0, **(SNAPPY | {"discover": "both"})))
+        async with estate.running() as listener:
+            for name in names:
+                await listener.said(f"mbusd/{name}")
+            await listener.until(lambda ear: any(one.get("state") == "done" for one in said_of_scans(ear)))
+            scans = len(said_of_scans(listener))
+            estate.write(estate.bus("basement", 0, **(SNAPPY | {"discover": "both"})))
+            data = (await ask(listener, "reload", ""))["data"]
+            assert isinstance(data, dict)
+            assert (data["new"], data["removed"]) == (["basement"], ["cellar"])
+            await listener.until(lambda ear: {one["bus"] for one in listed(ear)} == {"basement"})
+            assert {one["name"] for one in listed(listener)} == names
+            await listener.until_last("mbusd/bus/basement/state", "online")
+            assert len(said_of_scans(listener)) == scans
+            assert all(listener.last[DISCOVERY.format(name)] for name in names)
+            assert "" not in [payload for name in names for payload in listener.payloads(DISCOVERY.format(name))]
+
+
+async def test_reading_goes_on_while_the_disk_is_full(
+    estate: Estate, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(memory, "SAVE_SECONDS", 0.05)
+    estate.state.mkdir()
+    (estate.state / "state.new").mkdir()  # nothing can be written there
+    async with estate.wires([heat_meter()]):
+        estate.write(estate.bus("cellar", 0, HEAT))
+        async with estate.running() as listener:
+            await listener.said("mbusd/heat")
+            await listener.until(lambda _: "the state cannot be saved" in caplog.text)
+            for _ in range(3):
+                assert (await ask(listener, "read", "heat"))["status"] == "ok"
+    assert caplog.text.count("the state cannot be saved") == 1
+
+
+async def test_a_broken_file_or_another_broker_changes_nothing(
+    estate: Estate, caplog: pytest.LogCaptureFixture
+) -> None:
     async with estate.wires([heat_meter()]):
         estate.write(estate.bus("cellar", 0, HEAT))
         async with estate.running() as listener:
@@ -178,6 +218,7 @@ async def test_a_broken_file_or_another_broker_changes_nothing(estate: Estate) -
             error = str((await ask(listener, "reload", ""))["error"])
             assert "buses[0].meters[0].adress" in error
             assert "buses[0].meters[1].address" in error
+            assert "reload: the configuration is wrong, nothing was changed:" in caplog.messages
             estate.write(estate.bus("cellar", 0, HEAT), mqtt={"host": "127.0.0.2"})
             answer = await ask(listener, "reload", "")
             assert answer["error"] == "mqtt: this needs a restart; nothing was changed"

@@ -102,6 +102,47 @@ def test_a_clock_set_back_a_little_after_midnight_does_not_repeat_midnight(back:
     assert len(house.read) == 2
 
 
+@pytest.mark.parametrize("ahead", [0.0, HOUR])
+def test_a_clock_that_somebody_sets_back_by_an_hour_does_not_repeat_midnight_nor_skip_the_next(ahead: float) -> None:
+    """Whether it was right until then, or an hour ahead."""
+    house = House()
+    house.wall += ahead
+    house.passes(2 * HOUR - ahead + 5)
+    assert len(house.read) == 1
+    house.wall -= HOUR
+    house.passes(DAY - HOUR)
+    assert len(house.read) == 1
+    house.passes(2 * HOUR + 60)
+    assert len(house.read) == 2
+
+
+def test_a_clock_that_goes_back_by_an_hour_and_forward_again_changes_nothing() -> None:
+    house = House()
+    house.passes(2 * HOUR + 5)
+    house.wall -= HOUR
+    house.passes(60)
+    house.wall += HOUR
+    house.passes(3 * DAY)
+    assert house.read == pytest.approx([1000 + 2 * HOUR + number * DAY for number in range(4)], abs=0.01)
+
+
+def test_a_line_for_all_hours_goes_on_at_once_where_the_clock_was_set_back_by_an_hour() -> None:
+    house = House("*/5 * * * *")
+    house.passes(2 * HOUR + 5)
+    house.wall -= HOUR
+    house.read.clear()
+    house.passes(HOUR)
+    assert len(house.read) == 12
+
+
+@pytest.mark.parametrize(("line", "day"), [("30 2 * * *", "2027-03-27"), ("30 2 * * *", "2026-10-24")])
+def test_what_is_due_in_the_hour_that_is_left_out_or_comes_twice_is_done_once_that_night(line: str, day: str) -> None:
+    house = House(line, wall=datetime.fromisoformat(f"{day}T22:00").replace(tzinfo=BERLIN).timestamp())
+    for nights in (1, 2, 3):
+        house.passes(DAY)
+        assert len(house.read) == nights
+
+
 def test_a_clock_set_back_by_years_does_not_stop_the_reading() -> None:
     house = House(wall=EVENING + 3650 * DAY)
     house.passes(DAY)

@@ -1,0 +1,67 @@
+"""A wire that is asked for more than it can carry; its time is simulated, its meters share it at 300 Bd."""
+
+import asyncio
+
+import pytest
+
+from bench.simulated_time import Cellar, ports_in_memory, simulated_time
+from mbusd.model import BusStatistics, Event, StatisticsTaken
+from mbusd.poller import Poller
+from mbusd.settings import BusSettings
+from mbusd.simulator import Moment, SimulatedBus, SimulatedMeter, identity
+
+METERS = 8
+ACTIVE = {"active": {"when": "power > 0", "interval": "5s"}}
+
+
+class House:
+    """Meters that are at work or idle, all at once, and what the statistics of their bus say."""
+
+    def __init__(self) -> None:
+        self.watts = 0
+        self.statistics: list[BusStatistics] = []
+
+    def meter(self, number: int) -> SimulatedMeter:
+        def records(_: Moment) -> list[bytes]:
+            return [b"\x02\x2b" + self.watts.to_bytes(2, "little")]
+
+        return SimulatedMeter(identity(f"{number:08}", "SON", 1, 4), records, primary=number)
+
+    def emit(self, event: Event) -> None:
+        if isinstance(event, StatisticsTaken):
+            self.statistics.append(event.statistics)
+
+    def runs(self, phases: list[tuple[int, float]], **more: object) -> list[bool]:
+        """Whether each phase, of so many watts and seconds, has ended in an overload."""
+        ended: list[bool] = []
+        meters = [{"address": number, "name": f"m{number}", **more} for number in range(1, METERS + 1)]
+        entry = {"name": "cellar", "port": "memory://cellar:1", "baudrate": 300, "interval": "10m", "meters": meters}
+        cellar = Cellar(SimulatedBus([self.meter(number) for number in range(1, METERS + 1)]), 300)
+
+        async def lives() -> None:
+            poller = Poller.of(BusSettings.model_validate(entry), self.emit)
+            task = asyncio.create_task(poller.run())
+            for watts, seconds in phases:
+                self.watts = watts
+                await asyncio.sleep(seconds)
+                ended.append(self.statistics[-1].overload)
+            task.cancel()
+            await asyncio.wait([task])
+
+        with simulated_time(1_795_000_000.0) as (_, loop), ports_in_memory({"cellar": cellar}):
+            loop.run_until_complete(lives())
+        return ended
+
+
+def test_meters_at_work_may_want_more_than_the_wire_carries() -> None:
+    """Eight read-outs take some ten seconds of it, and are due every five."""
+    assert House().runs([(0, 3000), (500, 3000), (0, 3000)], **ACTIVE) == [False, True, False]
+
+
+@pytest.mark.parametrize("interval", ["1s", "10m"])
+def test_so_may_those_that_are_asked_for_alarms(interval: str) -> None:
+    assert House().runs([(0, 3000)], alarms=interval) == [interval == "1s"]
+
+
+def test_at_their_usual_times_the_same_meters_fit() -> None:
+    assert House().runs([(500, 3000)]) == [False]
