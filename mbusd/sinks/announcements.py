@@ -9,9 +9,10 @@ import re
 from collections.abc import Collection, Mapping
 
 from mbusd.exact_json import JsonValue, dumps
+from mbusd.sinks.entities import DOCUMENT
 from mbusd.sinks.homeassistant import Discovery, Payload
 
-_KEY = re.compile(r'value_json\.get\(("(?:[^"\\]|\\.)*")\)')  # as entities.py writes it for measurements
+_KEY = re.compile(re.escape(DOCUMENT) + r'\.get\(("(?:[^"\\]|\\.)*")\)')  # as entities.py writes it
 _OF_EVERY_READING = ("time", "status")
 
 Messages = list[tuple[str, str]]
@@ -24,14 +25,28 @@ class Announcements:
     def __init__(self, discovery: Discovery) -> None:
         self._discovery = discovery
         self._known: dict[str, Payload] = {}
+        self.parked: dict[str, str] = {}
+        """Topics of devices whose name another one has taken, which itself had this name before: a swap, perhaps."""
+        self.is_heard = False
+        """Whether Home Assistant is there for certain: what it does not hear of being taken back, it keeps for ever."""
+        self._unheard: dict[str, Payload] = {}  # what was taken back meanwhile, by topic
+        self._left: dict[str, set[str]] = {}  # keys by meter
+        self._left_buses: list[str] = []
 
     def update(self, topic: str, payload: Payload, keep: Collection[str] = ()) -> Messages:
         """What to publish so that `payload` holds; nothing if it does already.
 
         `keep`: what was announced and shows one of these keys stays, though it is not in the payload. Another device on
-        the same state topic is removed first: the meter was exchanged, its values are not the old one's.
+        the same state topic is removed first: the meter was exchanged, its values are not the old one's. Where the
+        meter had another name itself, the other device is only put aside: it may come back under that one.
         """
-        messages = [message for other in self._superseded_by(topic, payload) for message in self.forget(other)]
+        messages: Messages = []
+        former, others = self.former_name(topic, payload), self.superseded_by(topic, payload)
+        for other in others:
+            messages += self.forget(other) if former is None else self._park(other, former)
+        if former is not None and topic not in self.parked:
+            self._left.setdefault(former, set()).update(self.keys(topic))
+        self.parked.pop(topic, None)
         known = self._known.get(topic, {})
         before, after = _components(known), _components(payload)
         kept = {key: each for key, each in before.items() if key not in after and _shown(each) in keep}
@@ -44,6 +59,7 @@ class Announcements:
             for key, component in before.items()
             if key not in after or after[key]["p"] != component["p"]
         }
+        self._take_back(topic, known, {key: before[key] for key in gone})
         if gone:  # what is new waits: it may have the name of what goes
             stays = {key: component for key, component in after.items() if key in before}
             messages.append((topic, dumps(payload | {"cmps": {**stays, **gone}})))
@@ -58,6 +74,7 @@ class Announcements:
         Assistant then keeps its id, its history and what its user has made of it.
         """
         gone = [topic for topic in self._known if topic not in devices and self._is_bus(self._known[topic])]
+        self._left_buses += [str(self._known[topic]["stat_t"]).split("/")[-2] for topic in gone]
         messages = [message for topic in gone for message in self.forget(topic)]
         left = [topic for topic, payload in devices.items() if self._moves(topic, payload, devices)]
         for topic in left:
@@ -73,7 +90,47 @@ class Announcements:
 
     def forget(self, topic: str) -> Messages:
         """What to publish so that the device of this topic goes; nothing if it is not known."""
-        return [] if self._known.pop(topic, None) is None else [(topic, "")]
+        name = self._meter(self._known.get(topic, {}))
+        if name is not None and topic not in self.parked:
+            self._left.setdefault(name, set()).update(self.keys(topic))
+        self.parked.pop(topic, None)
+        known = self._known.pop(topic, None)
+        if known is None:
+            return []
+        self._take_back(topic, known, _components(known))
+        return [(topic, "")]
+
+    def heard(self) -> Messages:
+        """Home Assistant has started: what was taken back while it was away is announced to it once more, then goes."""
+        self.is_heard = True
+        unheard, self._unheard = self._unheard, {}
+        messages: Messages = []
+        for topic, payload in unheard.items():
+            known = self._known.get(topic)
+            living = _components(known or {})
+            lost = {key: each for key, each in _components(payload).items() if key not in living}
+            if known is None:
+                messages += [(topic, dumps(self._nowhere(topic, payload))), (topic, "")]
+            elif lost:
+                gone: Payload = {key: {"p": each["p"]} for key, each in lost.items()}
+                messages += [(topic, dumps(known | {"cmps": {**living, **some}})) for some in (lost, gone, {})]
+        return messages
+
+    def _take_back(self, topic: str, payload: Payload, components: Mapping[str, Mapping[str, JsonValue]]) -> None:
+        """Remember it for Home Assistant, if that is perhaps not there."""
+        if components and not self.is_heard:
+            before = _components(self._unheard.get(topic, {}))
+            self._unheard[topic] = payload | {"cmps": {**before, **components}}
+
+    def left(self) -> tuple[dict[str, set[str]], list[str]]:
+        """Names of meters that devices had, with the keys they showed, and buses that are gone; since the last call."""
+        left, self._left = (self._left, self._left_buses), {}
+        self._left_buses = []
+        return left
+
+    def topics(self) -> Collection[str]:
+        """All that is announced."""
+        return self._known.keys()
 
     def learn(self, topic: str, payload: str) -> bool:
         """Take note of a message found at the broker; True if it is one of ours.
@@ -96,6 +153,11 @@ class Announcements:
         names = {topic: self._meter(payload) for topic, payload in self._known.items()}
         return [topic for topic, name in names.items() if name is not None and name not in meters]
 
+    def via(self, topic: str) -> str:
+        """The identifier of the device that the device of this topic is reached by; "" where that is not known."""
+        device = self._known.get(topic, {}).get("dev")
+        return str(device.get("via_device", "")) if isinstance(device, Mapping) else ""
+
     def messages(self) -> Messages:
         """All that is announced, for a broker that may have lost it; the daemon's own devices first."""
         bridge = self._discovery.bridge_topic
@@ -111,11 +173,31 @@ class Announcements:
         state_topic = document.get("stat_t")
         return isinstance(state_topic, str) and state_topic.startswith(f"{self._discovery.base_topic}/bus/")
 
-    def _superseded_by(self, topic: str, payload: Payload) -> list[str]:
+    def superseded_by(self, topic: str, payload: Payload) -> list[str]:
+        """Topics of other devices that show what this one shows from now on."""
         meter = self._meter(payload)
         if meter is None:
             return []
         return [other for other, known in self._known.items() if other != topic and self._meter(known) == meter]
+
+    def former_name(self, topic: str, payload: Payload) -> str | None:
+        """What the meter of this topic was called, if it has another name now."""
+        before = self._meter(self._known.get(topic, {}))
+        return before if before != self._meter(payload) else None
+
+    def _park(self, topic: str, holder: str) -> Messages:
+        """Out of sight, under a name that no meter has: it must not show another one's values."""
+        if topic not in self.parked:
+            name = self._meter(self._known[topic])
+            self._left.setdefault(name or "", set()).update(self.keys(topic))
+        self.parked[topic] = holder
+        self._known[topic] = self._nowhere(topic, self._known[topic])
+        return [(topic, dumps(self._known[topic]))]
+
+    def _nowhere(self, topic: str, payload: Payload) -> Payload:
+        """The same device, of a meter that does not exist."""
+        nowhere = f"{self._discovery.base_topic}/{topic.split('/')[-2]}"
+        return payload | {"stat_t": nowhere, "avty": [{"t": f"{nowhere}/availability"}]}
 
     def _meter(self, payload: Payload) -> str | None:
         """The name of the meter whose readings a payload shows; None for the daemon's own device."""

@@ -1,15 +1,17 @@
 """What Home Assistant is told of the daemon, its buses and meters, and when; the messages are made elsewhere. Pure."""
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 
-from mbusd.model import Identity, MeterInfo, Reading
+from mbusd.model import MeterInfo, Reading
 from mbusd.settings import MeterSettings, Settings, seconds
 from mbusd.sinks.absences import Absences, is_wanted
 from mbusd.sinks.announcements import Announcements
-from mbusd.sinks.homeassistant import Discovery, Place, meter_payload
+from mbusd.sinks.homeassistant import Discovery, Payload, Place, is_called_alike, meter_payload
 from mbusd.sinks.own_devices import bridge_payload, bus_payload
-from mbusd.sinks.topics import Message
+from mbusd.sinks.topics import ONLINE, Message
 
+DIGITS = 8  # of an identification
 URL = "https://github.com/mbusd/mbusd"
 
 
@@ -26,7 +28,8 @@ class Announcer:
         self._shapes: dict[str, object] = {}
         self._has_learnt = False
         self._has_cleared = False
-        self._gone: dict[str, Identity] = {}  # by topic
+        self._gone: set[str] = set()  # topics
+        self._heard: set[str] = set()  # who has been read since a device was put aside
 
     @property
     def birth_topic(self) -> str:
@@ -43,6 +46,9 @@ class Announcer:
 
     def learn(self, topic: str, payload: str) -> bool:
         """Take note of a discovery message found at the broker; False if the message is something else."""
+        if topic == self.birth_topic:
+            self._announcements.is_heard = payload == ONLINE
+            return True
         if not topic.startswith(f"{self._discovery.discovery_prefix}/device/"):
             return False
         if topic.startswith(f"{self._discovery.discovery_prefix}/device/mbusd_"):
@@ -50,6 +56,11 @@ class Announcer:
             if not payload:
                 self._shapes.clear()  # somebody deleted a device: it is announced again with its next reading
         return True
+
+    def heard(self) -> Iterator[Message]:
+        """Home Assistant has started: it learns of what went while it was away."""
+        for topic, payload in self._announcements.heard():
+            yield Message(topic, payload, retain=not payload or topic in self._announcements.topics(), is_unique=True)
 
     def learnt(self) -> Iterator[Message]:
         """The broker has told all that it had; the daemon's own devices come first, the meters' point to them."""
@@ -67,16 +78,27 @@ class Announcer:
         self._shapes.pop(info.name, None)
         self._absences.forget(info.name)
         if info.identity is not None:
-            self._gone[self._discovery.meter_topic(info.identity, info.name)] = info.identity
+            self._gone.add(self._discovery.meter_topic(info.identity, info.name))
+
+    def left(self) -> tuple[dict[str, set[str]], list[str]]:
+        """Names that meters had, with the keys they showed, and buses that are gone; since the last call."""
+        return self._announcements.left()
 
     def _clear_gone(self, infos: Collection[MeterInfo]) -> Iterator[Message]:
-        """Not as long as one who has not been asked yet may be the same meter."""
+        """Not as long as one who has not been asked yet may be the same meter, nor who may have changed places."""
         if not self._has_learnt or any(info.identity is None and _is_unsettled(info) for info in infos):
             return
-        gone, self._gone = self._gone, {}
-        for topic, identity in gone.items():
-            if all(info.identity != identity for info in infos):
-                yield from _said(self._announcements.forget(topic))
+        waiting = {info.name for info in infos if info.online is not False} - self._heard
+        aside = {topic for topic, holder in self._announcements.parked.items() if holder not in waiting}
+        gone, self._gone = self._gone | aside, set()
+        for topic in gone - self._living(infos):
+            yield from _said(self._announcements.forget(topic))
+
+    def _living(self, infos: Collection[MeterInfo]) -> set[str]:
+        """Topics of the devices of these meters, whatever they are called there."""
+        known = {self._discovery.meter_topic(info.identity, info.name) for info in infos if info.identity is not None}
+        silent = [info.address.partition("-")[0] for info in infos if info.identity is None]
+        return known | {topic for topic in self._announcements.topics() for address in silent if _fits(topic, address)}
 
     def _own_devices(self) -> Iterator[Message]:
         if self._has_learnt and self._settings.homeassistant.enabled:
@@ -96,17 +118,35 @@ class Announcer:
         """Keys that are announced and that the meter has not sent in this life."""
         return self._absences.keys(meter)
 
-    def announce(self, seen: Reading, info: MeterInfo | None) -> Iterator[Message]:
+    def changes_hands(self, seen: Reading) -> bool:
+        """Whether a device would come to show the values under another name, or another device those of this one."""
+        if not self._has_learnt or not self._settings.homeassistant.enabled:
+            return False
+        topic, payload = self._discovery.meter_topic(seen.identity, seen.meter), self._shows(seen.meter)
+        return bool(
+            self._announcements.former_name(topic, payload) or self._announcements.superseded_by(topic, payload)
+        )
+
+    def _shows(self, meter: str) -> Payload:
+        return {"stat_t": f"{self._discovery.base_topic}/{meter}"}
+
+    def announce(self, seen: Reading, infos: Collection[MeterInfo]) -> Iterator[Message]:
         """A meter with all that it has had; nothing where nothing but values has changed."""
         if not self._has_learnt or not self._settings.homeassistant.enabled:
             return
+        if self._announcements.parked:
+            self._heard.add(seen.meter)
+        else:
+            self._heard.clear()
+        info = next((info for info in infos if info.name == seen.meter), None)
         settings = None if info is None else self._settings_of(info)
         topic = self._discovery.meter_topic(seen.identity, seen.meter)
         if seen.meter not in self._shapes:
             known = self._announcements.keys(topic) - {item.key for item in seen.measurements}
             wanted = [key for key in sorted(known) if settings is None or is_wanted(key, settings.shape)]
             self._absences.expect(seen.meter, wanted)
-        place, absent = _place(info, settings), self._absences.keys(seen.meter)
+        place = replace(_place(info, settings), has_double=any(_is_double(other, seen) for other in infos))
+        absent = self._absences.keys(seen.meter)
         items = [(item.key, item.unit, item.kind, item.decimals) for item in seen.measurements]
         shape = (seen.identity, seen.flags, place, items, absent)
         if self._shapes.get(seen.meter) == shape:
@@ -122,18 +162,19 @@ class Announcer:
         may what a search has not found yet, or has missed.
         """
         yield from self._clear_gone(infos)
-        if any(bus.scan_at_start for bus in self._settings.buses):
-            return
         unsettled = any(not info.name or _is_unsettled(info) for info in infos)
         if self._has_cleared or not self._has_learnt or unsettled or not self._settings.homeassistant.enabled:
             return
         self._has_cleared = True
-        names = {info.name for info in infos}
-        known = [(info.identity, info.name) for info in infos if info.identity is not None]
-        living = {self._discovery.meter_topic(*one) for one in known}  # perhaps under another name until its reading
-        for topic in self._announcements.leftovers(names):
-            if topic not in living:
+        left = set(self._announcements.leftovers({info.name for info in infos})) - self._announcements.parked.keys()
+        for topic in sorted(left - self._living(infos)):  # those live under another name until their reading
+            if not self._may_be_found(topic):
                 yield from _said(self._announcements.forget(topic))
+
+    def _may_be_found(self, topic: str) -> bool:
+        """Whether its meter is perhaps on a bus that is searched: on one of those it was, or on one that is no more."""
+        places = {self._discovery.bus_id(bus.name): bus.scan_at_start is not None for bus in self._settings.buses}
+        return any(places.values()) and places.get(self._announcements.via(topic), True)
 
     def _settings_of(self, info: MeterInfo) -> MeterSettings | None:
         """What the file says of a meter; None of one that was found."""
@@ -142,8 +183,20 @@ class Announcer:
 
 
 def _is_unsettled(info: MeterInfo) -> bool:
-    """It has neither answered nor stayed silent yet, and it will be asked."""
-    return info.online is None and info.interval != "manual"
+    """It has neither answered nor stayed silent yet, and will be asked before long: not by request or cron line."""
+    return info.online is None and interval_seconds(info) is not None
+
+
+def _is_double(other: MeterInfo, seen: Reading) -> bool:
+    """Whether another meter without a name of its own would be called as this one is."""
+    identity = other.identity
+    return identity is not None and other.name == identity.address and is_called_alike(identity, seen.identity)
+
+
+def _fits(topic: str, address: str) -> bool:
+    """Whether a device may be the one of a meter that has this secondary address; F in it stands for any digit."""
+    mine = topic.split("/")[-2].removeprefix("mbusd_")
+    return len(address) >= DIGITS and all(one in (other, "F") for one, other in zip(address, mine, strict=False))
 
 
 def interval_seconds(info: MeterInfo) -> float | None:

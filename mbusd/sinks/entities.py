@@ -16,6 +16,9 @@ Component = dict[str, JsonValue]
 Components = dict[str, Component]
 
 LONGEST_STATE = 255  # characters; Home Assistant takes no longer state
+SHORTEST_NAME = 3  # letters; a plain text unit that is shorter is a unit, not a name
+DOCUMENT = "(value_json | default({}))"
+"""The JSON of a message in a template; of an empty one, which clears the topic, nothing and no error in the log."""
 
 
 def components_of(reading: Reading, *, newer_classes: bool) -> Components:
@@ -158,34 +161,53 @@ def _drop_impossible(look: _Look, *, newer_classes: bool) -> None:
 
 
 def _name(rule: table.Rule, item: Measurement, group: str) -> str:
-    words = [sentence(item.quantity) if rule.name is None else rule.name]
+    base = _base_name(rule, item)
+    words = [base]
     if item.function != "instantaneous":
-        words.append("during error" if item.function == "error" else item.function)
+        functions = table.FUNCTIONS_OF_DATES if item.kind in ("date", "datetime") else table.FUNCTIONS
+        words.append(functions[item.function])
     for tag in item.modifiers:
         direction = table.ELECTRIC_DIRECTIONS.get(tag) if group == "electricity" else None
-        words.append(direction or table.TAG_NAMES.get(tag) or tag.replace("_", " "))
+        words.append(direction or table.TAG_NAMES.get(tag) or _tag(tag))
     if item.tariff:
         words.append(f"tariff {item.tariff}")
     if item.subunit:
-        words.append(f"input {item.subunit}")
+        words.append(f"{item.subunit}" if base.endswith(("input", "output")) else f"input {item.subunit}")
     if item.storage:
         words.append("due date" if item.storage == 1 else f"history {item.storage}")
-    return " ".join(words)
+    name = " ".join(words)
+    return table.PHRASES.get(name, name)
+
+
+def _base_name(rule: table.Rule, item: Measurement) -> str:
+    """Of the rule, else the quantity in words; what has its unit as plain text is called as that text says."""
+    if item.quantity == "plain_text_unit" and item.unit:
+        return sentence(item.unit) if len(slug(item.unit)) >= SHORTEST_NAME else f"Value in {item.unit}"
+    return sentence(item.quantity) if rule.name is None else rule.name
+
+
+def _tag(tag: str) -> str:
+    """In words. What a VIFE means that its maker has not told is only a number."""
+    kind, _, number = tag.rpartition("_")
+    if kind == "mfr":
+        return f"variant {number}"
+    if kind in ("per_input_pulse", "per_output_pulse"):
+        return f"per pulse of {kind.split('_')[1]} {number}"
+    return tag.replace("_", " ")
 
 
 def template(key: str) -> str:
     """The value under a key of the JSON document; without one `None`, which Home Assistant shows as unknown."""
-    return f"{{{{ value_json.get({dumps(key)}) }}}}"
+    return f"{{{{ {DOCUMENT}.get({dumps(key)}) }}}}"
 
 
 def _text_template(key: str) -> str:
-    return (
-        f"{{% set text = value_json.get({dumps(key)}) %}}{{{{ text[:{LONGEST_STATE}] if text is string else text }}}}"
-    )
+    text = f"{{% set text = {DOCUMENT}.get({dumps(key)}) %}}"
+    return f"{text}{{{{ text[:{LONGEST_STATE}] if text is string else text }}}}"
 
 
 def _any_bit(key: str) -> str:
-    bits = f"{{% set bits = value_json.get({dumps(key)}) %}}"
+    bits = f"{{% set bits = {DOCUMENT}.get({dumps(key)}) %}}"
     return bits + "{{ none if bits is none else 'ON' if bits | replace('0', '') else 'OFF' }}"
 
 

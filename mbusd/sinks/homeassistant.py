@@ -10,11 +10,16 @@ from dataclasses import dataclass
 
 from mbusd.exact_json import JsonValue, dumps
 from mbusd.model import Identity, Reading
-from mbusd.sinks.entities import Component, Components, components_of, sentence, slug, template
+from mbusd.sinks.entities import DOCUMENT, Component, Components, components_of, sentence, slug, template
 
 Payload = dict[str, JsonValue]
 
 SHORTEST_INTERVAL, LONGEST_INTERVAL = 1, 366 * 86400  # seconds; what the configuration takes
+BATTERY_FLAGS = frozenset({"battery_low", "low_battery"})
+"""What makers call the one bit of the status byte that has a name of its own."""
+_STATUS = f"{{% set words = {DOCUMENT}.get('status') %}}"
+_TERMINAL = re.compile("[a-z][0-9]")  # t1, v2, l3
+_CAPITALS = {"eeprom": "EEPROM"}
 _METERS = re.compile("(.*water|electricity|gas|heat|steam|oil|cooling|heat cooling|compressed air|pressure)( inlet)?")
 
 
@@ -71,6 +76,7 @@ class Place:
     has_alarms: bool = False
     is_periodic: bool = False  # read every so many seconds, which can be changed
     own_names: frozenset[str] = frozenset()  # keys that its owner has chosen
+    has_double: bool = False  # another meter would have the same name by kind and identification
 
 
 def meter_payload(discovery: Discovery, reading: Reading, place: Place) -> Payload:
@@ -110,7 +116,7 @@ def _meter_device(discovery: Discovery, reading: Reading, identifier: str, place
     is_named = reading.meter not in (identity.address, identity.identification)
     device: Payload = {
         "ids": [identifier],
-        "name": reading.meter if is_named else f"{kind} {identity.identification}",
+        "name": reading.meter if is_named else _stand_in(identity, kind, has_double=place.has_double),
         "mf": identity.manufacturer or "unknown",
         "mdl": reading.model or kind,
         "via_device": discovery.bus_id(place.bus) if place.bus else discovery.bridge_id,
@@ -130,6 +136,23 @@ def _meter_device(discovery: Discovery, reading: Reading, identifier: str, place
     return device
 
 
+def _stand_in(identity: Identity, kind: str, *, has_double: bool) -> str:
+    """What a meter without a name is called: what it is, and its number."""
+    fabrication = identity.address.partition("-")[2]  # where nothing else tells it from another
+    name = f"{kind} {'-'.join(filter(None, (identity.identification, fabrication)))}"
+    if not has_double:
+        return name
+    version = "" if identity.version is None else f"version {identity.version}"
+    parts = (identity.manufacturer, version, identity.medium_name.replace("_", " "))
+    return f"{name} ({', '.join(filter(None, parts))})"
+
+
+def is_called_alike(one: Identity, other: Identity) -> bool:
+    """Whether two meters without names would have the same one."""
+    names = {_stand_in(each, _model(each.medium_name), has_double=False) for each in (one, other)}
+    return one.address != other.address and len(names) == 1
+
+
 def _model(medium_name: str) -> str:
     words = sentence(medium_name)
     if medium_name in ("unknown", "other", "reserved", "wildcard"):
@@ -141,8 +164,10 @@ def _model(medium_name: str) -> str:
 def _extras(base: str, reading: Reading) -> Components:
     """What every meter has besides its values: the status byte, the time of the reading, a button."""
     button: Component = {"p": "button", "name": "Read now", "ic": "mdi:refresh", "cmd_t": f"{base}/{reading.meter}/get"}
+    batteries = [word for word in reading.flags if word in BATTERY_FLAGS]
+    flags = [word for word in reading.flags if word not in BATTERY_FLAGS]
     return {
-        "status_power_low": _status_bit("Battery low", "battery", "power_low"),
+        "status_power_low": _status_bit("Battery low", "battery", "power_low", *batteries),
         "status_permanent_error": _status_bit("Permanent error", "problem", "permanent_error"),
         # meters show the next two in normal operation
         "status_temporary_error": _status_bit("Temporary error", "problem", "temporary_error") | {"en": False},
@@ -154,9 +179,9 @@ def _extras(base: str, reading: Reading) -> Components:
             "ic": "mdi:information-outline",
             "ent_cat": "diagnostic",
             "en": False,
-            "val_tpl": "{{ ((value_json.get('status') or ['ok']) | join(', '))[:255] }}",
+            "val_tpl": f"{_STATUS}{{{{ none if words is none else ((words or ['ok']) | join(', '))[:255] }}}}",
         },
-        **{f"status_{slug(word)}": _status_bit(sentence(word), "problem", word) for word in reading.flags},
+        **{f"status_{slug(word)}": _status_bit(_flag_name(word), "problem", word) for word in flags},
         "last_read": {
             "p": "sensor",
             "name": "Last reading",
@@ -209,8 +234,16 @@ def _status_bit(name: str, device_class: str, *words: str) -> Component:
         "name": name,
         "dev_cla": device_class,
         "ent_cat": "diagnostic",
-        "val_tpl": f"{{% set words = value_json.get('status') or [] %}}{{{{ 'ON' if {is_set} else 'OFF' }}}}",
+        "val_tpl": f"{_STATUS}{{{{ none if words is none else 'ON' if {is_set} else 'OFF' }}}}",
     }
+
+
+def _flag_name(word: str) -> str:
+    """As a person would write it: inputs and sensors have capital letters."""
+    words = [_CAPITALS.get(part) or (part.upper() if _TERMINAL.fullmatch(part) else part) for part in word.split("_")]
+    if words[0] == "input" and len(words) > 1:
+        words[1] = words[1].upper()
+    return sentence(" ".join(words))
 
 
 def named_apart(components: Components, device: str, identifier: str, object_prefix: str = "") -> Components:
@@ -224,7 +257,7 @@ def named_apart(components: Components, device: str, identifier: str, object_pre
         wanted, number = name, 1
         while slug(name) in taken:
             number += 1
-            name = f"{wanted} {number}"
+            name = f"{wanted}{', value' if wanted[-1].isdigit() else ''} {number}"
         taken.add(slug(name))
         object_id = f"{object_prefix}_{slug(name)}"
         # the second spelling is for Home Assistant before 2025.10, which does not know the first

@@ -163,15 +163,15 @@ _IDENTIFICATION = _of(
     "calendar_date",
     "clock_time",
 )
-_OPAQUE = _of(
-    "wireless_container",
-    "manufacturer_container",
-    "plain_text_unit",
-    "manufacturer_specific",
-    "any_vif",
-    "reserved",
-    "same_as_counter_1_historic",
-)
+_OPAQUE = {
+    "wireless_container": "Wireless container",
+    "manufacturer_container": "Manufacturer container",
+    "plain_text_unit": "Text",
+    "manufacturer_specific": "Manufacturer specific",
+    "any_vif": "Unspecified value",
+    "reserved": "Reserved value",
+    "same_as_counter_1_historic": "Counter 1 history",
+}
 _RATING_FACTORS = {
     "hca_rating_factor_k": "Rating factor",
     "hca_rating_factor_kq": "Rating factor KQ",
@@ -309,7 +309,10 @@ RULES: tuple[Rule, ...] = (
     Rule(_of("dimensionless"), "Counter", None, "measurement", "mdi:counter", "auto", has_unit=False),
     _hidden(_of("credit", "debit"), "mdi:cash", precision=2),
     _hidden(_IDENTIFICATION, "mdi:information-outline"),
-    _hidden(_OPAQUE, "mdi:code-braces"),
+    *(
+        Rule(_of(quantity), name, icon="mdi:code-braces", has_unit=False, diagnostic=True, enabled=False)
+        for quantity, name in _OPAQUE.items()
+    ),
 )
 
 DEFAULT = _hidden(frozenset(), "mdi:help-circle-outline")
@@ -328,8 +331,22 @@ TAG_NAMES = {
     "base_conditions": "at base conditions",
     "delta_import_export": "net",
     "absolute_both": "absolute",
+    "average_l_l": "average L-L",
+    "average_l_n": "average L-N",
+    "energy_reset": "of energy reset",
+    "input_reset": "of input reset",
 }
 """Tags of VIFEs in names; a tag that is not here stands for itself, with blanks."""
+
+FUNCTIONS = {"maximum": "maximum", "minimum": "minimum", "error": "during error"}
+FUNCTIONS_OF_DATES = {"maximum": "of maximum", "minimum": "of minimum", "error": "of error"}
+PHRASES = {
+    "Date due date": "Due date",
+    "Date next due date": "Next due date",
+    "Time due date": "Due date and time",
+    "Time next due date": "Next due date and time",
+}
+"""What comes out clumsy by the rules of names, and how a person would say it."""
 
 # tags, in the order of the modifiers
 WITHOUT_STATISTICS = _of(

@@ -1,13 +1,14 @@
 """The daemon itself and each of its buses as devices of Home Assistant. Pure."""
 
 from mbusd.exact_json import dumps
-from mbusd.sinks.entities import Component, Components, slug, template
+from mbusd.sinks.entities import DOCUMENT, Component, Components, slug, template
 from mbusd.sinks.homeassistant import Discovery, Payload, named_apart, origin, unambiguous
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 _COUNTS = {
     "read_outs": "Read-outs",
     "failures": "Failures",
+    "implausible": "Implausible read-outs",
     "retries": "Retries",
     "timeouts": "Timeouts",
     "noise": "Noise",
@@ -34,14 +35,16 @@ def bridge_payload(discovery: Discovery) -> Payload:
         "ops": list(LOG_LEVELS),
         "stat_t": f"{base}/bridge/info",
         # what is set at run time, else what the file says
-        "val_tpl": "{{ value_json.get('log_level') or value_json.get('config', {}).get('log_level') }}",
+        "val_tpl": f"{{{{ {DOCUMENT}.get('log_level') or {DOCUMENT}.get('config', {{}}).get('log_level') }}}}",
         "cmd_t": f"{base}/bridge/request/log_level",
         "cmd_tpl": "{{ {'level': value} | tojson }}",
     }
+    request = f"{base}/bridge/request"
     components: Components = {
         "connectivity": _connectivity(f"{base}/bridge/state"),
         "started": started | _needs_bridge(base),
-        "read_all": _button("Read all", "mdi:refresh", f"{base}/bridge/request/read_all", "{}") | _needs_bridge(base),
+        "scan": _button("Scan", "mdi:magnify", f"{request}/scan", "{}") | _needs_bridge(base),
+        "read_all": _button("Read all", "mdi:refresh", f"{request}/read_all", "{}") | _needs_bridge(base),
         "log_level": log_level | _needs_bridge(base),
     }
     device: Payload = {"ids": [discovery.bridge_id], "name": _bridge_name(base), "mf": "mbusd", "mdl": "M-Bus master"}
@@ -58,9 +61,9 @@ def bus_payload(discovery: Discovery, bus: str) -> Payload:
         "name": "Trouble",
         "dev_cla": "problem",
         "ent_cat": "diagnostic",
-        "val_tpl": "{{ 'ON' if value_json.get('trouble') else 'OFF' }}",
+        "val_tpl": f"{{{{ none if not {DOCUMENT} else 'ON' if {DOCUMENT}.get('trouble') else 'OFF' }}}}",
         "json_attr_t": statistics,
-        "json_attr_tpl": "{{ {'trouble': value_json.get('trouble')} | tojson }}",
+        "json_attr_tpl": f"{{{{ {{'trouble': {DOCUMENT}.get('trouble')}} | tojson }}}}",
     }
     utilisation: Component = {
         "p": "sensor",

@@ -4,7 +4,7 @@ Remembers the keys of each meter, so that the JSON of a meter always carries eve
 Assistant warns about each message that lacks one.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -29,7 +29,7 @@ from mbusd.sinks.alarms import Alarms
 from mbusd.sinks.announcer import Announcer, interval_seconds
 from mbusd.sinks.emoncms import Emoncms
 from mbusd.sinks.requests import Asked
-from mbusd.sinks.topics import ONLINE, OWN_TOPICS, Message, Topics
+from mbusd.sinks.topics import OFFLINE, ONLINE, OWN_TOPICS, Message, Topics
 
 
 class Publisher:
@@ -40,7 +40,7 @@ class Publisher:
     ) -> None:
         mqtt = settings.mqtt
         self._settings = settings
-        self._topics = Topics(mqtt.base_topic, mqtt.retain, mqtt.qos, mqtt.values, mqtt.telegrams)
+        self._topics = Topics(mqtt.base_topic, mqtt.retain, mqtt.qos, mqtt.values, mqtt.telegrams, mqtt.history)
         emon = settings.emoncms
         self._emoncms = Emoncms(emon.base_topic, emon.node, emon.format) if emon.enabled else None
         self._alarms = Alarms(self._topics)
@@ -84,7 +84,7 @@ class Publisher:
             yield self._topics.of_bus(name, up=False)
         self._settings, self._public, self._log_level = settings, public_settings, None
         yield self._info()
-        yield from self._announcer.reload(settings)
+        yield from self._discovered(self._announcer.reload(settings))
 
     def no_bus(self, bus: str) -> Iterator[Message]:
         """Nothing is left of a bus that left the file."""
@@ -134,6 +134,7 @@ class Publisher:
 
     def after_birth(self) -> Iterator[Message]:
         """What Home Assistant, newly started, cannot know from what is retained."""
+        yield from self._announcer.heard()
         if not self._settings.mqtt.retain:
             for reading in self._last.values():
                 yield self._document(reading)
@@ -149,7 +150,7 @@ class Publisher:
 
     def learnt(self) -> Iterator[Message]:
         """The broker has told all that it had retained; what is announced from now on leaves no orphans of before."""
-        yield from self._announcer.learnt()
+        yield from self._discovered(self._announcer.learnt())
         for seen in self._seen.values():
             yield from self._announce(seen)
             if self._announcer.absent(seen.meter):  # it was said before anybody knew of these
@@ -157,7 +158,7 @@ class Publisher:
         for info in self._meters.values():
             if not info.has_alarms:
                 yield from self._alarms.forget(info.name)
-        yield from self._announcer.clear_leftovers(self._meters.values())
+        yield from self._clear_leftovers()
 
     def asked(self, topic: str, payload: str) -> Asked | None:
         """The request in a message, None where it is none."""
@@ -187,20 +188,23 @@ class Publisher:
         if before is not None and before.name != info.name:
             yield from self._alarms.forget(before.name)
             if before.name:
-                yield self._interval(before, "")
+                yield self._interval(before.name, "")
         if not info.has_alarms:
             yield from self._alarms.forget(info.name)
         self._meters[info.bus, info.address] = info
+        if before is not None and before.name and not self._is_called(before.name) and before.identity != info.identity:
+            yield from self._no_meter(before.name)  # it goes by its secondary address, which is another now
+            self._announcer.gone(before)
         self.meters_changed = True
         if info.name:
             yield self._topics.of_availability(info)
             if before is None or (before.name, before.interval) != (info.name, info.interval):
-                yield self._interval(info, _plain_interval(info))
+                yield self._interval(info.name, _plain_interval(info))
                 if info.name in self._seen:
                     yield from self._announce(self._seen[info.name])
         if change:
             yield self._topics.of_event(f"meter_{change}", meter=info.name or info.address, bus=info.bus, why=why)
-        yield from self._announcer.clear_leftovers(self._meters.values())
+        yield from self._clear_leftovers()
 
     def _gone(self, info: MeterInfo) -> Iterator[Message]:
         """Nothing is left of a meter, except under the name that it may have now."""
@@ -208,17 +212,40 @@ class Publisher:
         if there is not None and there.name == info.name:
             del self._meters[info.bus, info.address]
         self.meters_changed = True
-        left = self._meters.values()
-        if info.name and all(other.name != info.name for other in left):
+        if info.name and not self._is_called(info.name):
             yield from self._alarms.forget(info.name)
-            yield self._interval(info, "")
-            seen = self._seen.pop(info.name, None)
-            self._last.pop(info.name, None)
-            for message in self._topics.no_meter(info.name, [item.key for item in seen.measurements] if seen else []):
-                self._said.pop(message.topic, None)
-                yield message
             self._announcer.gone(info)
-        yield from self._announcer.clear_leftovers(left)
+            yield from self._clear_leftovers()
+            yield from self._no_meter(info.name)
+        else:
+            yield from self._clear_leftovers()
+
+    def _no_meter(self, name: str, keys: Iterable[str] = ()) -> Iterator[Message]:
+        """Nothing is left of what was said under a name that no meter has any more."""
+        seen = self._seen.pop(name, None)
+        self._last.pop(name, None)
+        known = dict.fromkeys([*(item.key for item in (seen.measurements if seen else ())), *sorted(keys)])
+        for message in (*self._topics.no_meter(name, known), self._interval(name, "")):
+            self._said.pop(message.topic, None)
+            yield message
+
+    def _is_called(self, name: str) -> bool:
+        """Whether a meter has that name now."""
+        return any(info.name == name for info in self._meters.values())
+
+    def _clear_leftovers(self) -> Iterator[Message]:
+        yield from self._discovered(self._announcer.clear_leftovers(self._meters.values()))
+
+    def _discovered(self, messages: Iterable[Message]) -> Iterator[Message]:
+        """What Home Assistant is told; then nothing is left under names that were announced and are no one's now."""
+        yield from messages
+        left, buses = self._announcer.left()
+        for name, keys in left.items():
+            if not self._is_called(name):
+                yield from self._alarms.forget(name)
+                yield from self._no_meter(name, keys)
+        for bus in buses:
+            yield from self._topics.no_bus(bus)
 
     def _reading(self, reading: Reading) -> Iterator[Message]:
         before = self._seen.get(reading.meter)
@@ -232,10 +259,17 @@ class Publisher:
         self._seen[reading.meter] = seen = replace(reading, measurements=tuple(measurements.values()))
         self._last[reading.meter] = reading
         self._announcer.read(reading.meter, measurements, is_exchanged=is_exchanged)
+        info = next((info for info in self._meters.values() if info.name == reading.meter), None)
+        is_hidden = info is not None and self._announcer.changes_hands(seen)
+        if is_hidden:  # until the values under this name are those of the meter that has it
+            yield Message(self._topics.availability(reading.meter), OFFLINE, is_unique=True)
         yield from self._announce(seen)
         for message in self._topics.of_reading(reading, self._keys(reading.meter)):
             if self._is_news(message, reading):
                 yield message
+        if info is not None and is_hidden:
+            yield self._topics.of_availability(info)
+        yield from self._topics.of_history(reading)
         if self._emoncms is not None:
             yield from self._emoncms.of_reading(reading)
 
@@ -267,19 +301,19 @@ class Publisher:
         return next(self._topics.of_reading(reading, self._keys(reading.meter)))
 
     def _announce(self, seen: Reading) -> Iterator[Message]:
-        info = next((info for info in self._meters.values() if info.name == seen.meter), None)
-        messages = list(self._announcer.announce(seen, info))
-        if any(not message.payload for message in messages):  # the meter was exchanged while nobody looked
+        changes_hands = self._announcer.changes_hands(seen)
+        messages = list(self._announcer.announce(seen, self._meters.values()))
+        if changes_hands:  # perhaps the meter was exchanged while nobody looked
             yield from self._alarms.exchanged(seen.meter, seen.identity)
-        yield from messages
+        yield from self._discovered(messages)
 
     def _info(self) -> Message:
         buses = self._settings.buses
         counts = {"buses": len(buses), "meters": sum(len(bus.meters) for bus in buses)}
         return self._topics.of_info(self._version, self._started, counts, self._public, self._log_level)
 
-    def _interval(self, info: MeterInfo, payload: str) -> Message:
-        return Message(f"{self._topics.meter(info.name)}/interval", payload)
+    def _interval(self, meter: str, payload: str) -> Message:
+        return Message(f"{self._topics.meter(meter)}/interval", payload)
 
 
 def _plain_interval(info: MeterInfo) -> str:

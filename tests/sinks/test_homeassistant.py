@@ -19,13 +19,14 @@ from mbusd.model import Effect, Function, Identity, Kind, Measurement, Reading, 
 from mbusd.sinks import homeassistant_map as table
 from mbusd.sinks.announcements import Announcements
 from mbusd.sinks.entities import Component, components_of
-from mbusd.sinks.homeassistant import Discovery, Payload, Place, meter_payload
+from mbusd.sinks.homeassistant import Discovery, Payload, Place, is_called_alike, meter_payload
 from mbusd.sinks.own_devices import bridge_payload, bus_payload
 from mbusd.units import to_user
 
 MAP = Path(__file__).parents[3] / "shared" / "homeassistant" / "ha_map.yaml"
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 HEAT = Identity("12345678", "KAM", 8, 4, "heat", "123456782D2C0804")
+SECOND = Identity("87654321", "KAM", 8, 4, "heat", "876543212D2C0804")
 DISCOVERY = Discovery(version="1.2.3", url="https://example.org/mbusd")
 EVERYTHING = Place("cellar", "Boiler room", has_alarms=True, is_periodic=True)
 TOPIC = "homeassistant/device/mbusd_123456782D2C0804/config"
@@ -60,6 +61,7 @@ ACCEPTED_BY_NEWER = {
 BINARY_SENSOR_CLASSES = {"battery", "connectivity", "problem"}
 ROOT_KEYS = {"dev", "o", "cmps", "stat_t", "avty", "avty_mode", "qos"}
 DEVICE_KEYS = {"ids", "name", "mf", "mdl", "sn", "hw", "sw", "via_device"}
+CALLED_OTHERWISE = {"any_vif", "plain_text_unit", "same_as_counter_1_historic"}  # in words
 DELIBERATELY_WITHOUT_RULE = {"extension_fb", "extension_fd", "extension_fdfd"}
 
 _ROWS = [row for rows in (vif.PRIMARY, vif.FB, vif.FD, vif.FD_FD, vif.FIXED) for row in rows]
@@ -237,8 +239,9 @@ def test_a_real_number_has_no_precision() -> None:
     assert "sug_dsp_prc" not in component(replace(measured("energy", "Wh"), decimals=None))
 
 
-def _dated(kind: Kind, value: Value, quantity: str = "datetime") -> Measurement:
-    return replace(measured(quantity), kind=kind, value=value, unit=None, decimals=None)
+def _dated(kind: Kind, value: Value, quantity: str = "datetime", **other: object) -> Measurement:
+    plain = replace(measured(quantity), kind=kind, value=value, unit=None, decimals=None)
+    return replace(plain, **other)  # type: ignore[arg-type]  # the names are checked by replace itself
 
 
 @pytest.mark.parametrize(
@@ -261,6 +264,34 @@ def test_error_flags_have_a_problem_sensor() -> None:
     found = components(announced(_dated("bits", "04", "error_flags")))
     assert found["error_flags_problem"]["dev_cla"] == "problem"
     assert "stat_cla" not in found["error_flags"]
+
+
+@pytest.mark.parametrize(
+    ("item", "medium", "name"),
+    [
+        (_dated("date", None, "date", storage=1), 4, "Due date"),
+        (_dated("datetime", None, storage=1), 4, "Due date and time"),
+        (_dated("date", None, "date", storage=1, modifiers=("future",)), 4, "Next due date"),
+        (_dated("date", None, "date", storage=3), 4, "Date history 3"),
+        (_dated("datetime", None, function="maximum", storage=2), 4, "Time of maximum history 2"),
+        (_dated("datetime", None, function="error"), 4, "Time of error"),
+        (_dated("bits", "04", "digital_input", subunit=2), 2, "Digital input 2"),
+        (measured("energy", "Wh", subunit=2, tariff=1), 2, "Energy tariff 1 input 2"),
+        (measured("power", "W", modifiers=("mfr_01",), effect="manufacturer"), 2, "Power variant 01"),
+        (
+            measured("volume", "m3", modifiers=("per_input_pulse_1",), effect="pulse"),
+            7,
+            "Water volume per pulse of input 1",
+        ),
+        (measured("voltage", "V", modifiers=("average_l_n",)), 2, "Voltage average L-N"),
+        (replace(measured("plain_text_unit"), unit="bat. time"), 7, "Bat. time"),
+        (replace(measured("plain_text_unit"), unit="C"), 7, "Value in C"),
+        (measured("plain_text_unit", None, None, kind="text"), 7, "Text"),
+        (measured("any_vif"), 4, "Unspecified value"),
+    ],
+)
+def test_names_in_plain_words(item: Measurement, medium: int, name: str) -> None:
+    assert component(item, medium)["name"] == name
 
 
 def test_newer_classes_are_used_only_where_they_are_known() -> None:
@@ -299,7 +330,7 @@ def test_the_message_of_a_meter() -> None:
         "stat_cla": "total_increasing",
         "ic": "mdi:radiator",
         "sug_dsp_prc": 3,
-        "val_tpl": '{{ value_json.get("energy") }}',
+        "val_tpl": '{{ (value_json | default({})).get("energy") }}',
         "uniq_id": "mbusd_123456782D2C0804_energy",
         "def_ent_id": "sensor.heat_pump_energy",
         "obj_id": "heat_pump_energy",
@@ -323,6 +354,37 @@ def test_every_meter_has_status_time_and_button() -> None:
         "def_ent_id": "button.heat_pump_read_now",
         "obj_id": "heat_pump_read_now",
     }
+
+
+def test_what_a_maker_means_by_its_bits_is_a_problem_by_name() -> None:
+    words = ("v1_air", "input_a1_leakage", "input_a_external_alarm", "eeprom_error", "wrong_temperature_difference")
+    found = components(meter_payload(DISCOVERY, replace(reading(), flags=words), Place("cellar")))
+    named = {str(found[f"status_{word}"]["name"]) for word in words}
+    assert named == {
+        "V1 air",
+        "Input A1 leakage",
+        "Input A external alarm",
+        "EEPROM error",
+        "Wrong temperature difference",
+    }
+    assert {found[f"status_{word}"]["dev_cla"] for word in words} == {"problem"}
+
+
+@pytest.mark.parametrize("word", ["low_battery", "battery_low"])
+def test_one_battery_is_low_once(word: str) -> None:
+    """The status byte and a maker's bit say the same."""
+    found = components(meter_payload(DISCOVERY, replace(reading(), flags=(word,)), Place("cellar")))
+    assert [each["name"] for each in found.values() if "attery" in str(each["name"])] == ["Battery low"]
+    template = str(found["status_power_low"]["val_tpl"])
+    assert f"'{word}' in words" in template
+    assert "'power_low' in words" in template
+
+
+def test_what_is_equal_is_numbered_so_that_a_tariff_is_no_number_of_it() -> None:
+    items = [measured("energy", "Wh", tariff=1, key=f"energy_tariff_1{end}") for end in ("", "_2")]
+    items += [measured("power", "W", key=f"power{end}") for end in ("", "_2")]
+    names = [each["name"] for key, each in components(announced(*items)).items() if key.startswith(("energy", "power"))]
+    assert names == ["Energy tariff 1", "Energy tariff 1, value 2", "Power", "Power 2"]
 
 
 def test_versions_of_the_meter_are_told_with_the_device() -> None:
@@ -372,6 +434,27 @@ def test_a_meter_without_a_name_is_called_by_what_it_is() -> None:
     device = announced(meter="123456782D2C0804")["dev"]
     assert isinstance(device, dict)
     assert device["name"] == "Heat meter 12345678"
+
+
+def test_meters_without_names_that_are_called_alike_are_told_apart() -> None:
+    inlet = replace(HEAT, medium=0x0C, medium_name="heat_inlet", address="123456782D2C080C")
+    assert is_called_alike(HEAT, inlet)
+    assert not is_called_alike(HEAT, HEAT)
+    assert not is_called_alike(HEAT, replace(inlet, medium_name="cooling"))
+    names = []
+    for identity in (HEAT, inlet):
+        place = Place("cellar", has_double=True)
+        device = meter_payload(DISCOVERY, reading(ENERGY, identity=identity, meter=identity.address), place)["dev"]
+        assert isinstance(device, dict)
+        names.append(device["name"])
+    assert names == ["Heat meter 12345678 (KAM, version 8, heat)", "Heat meter 12345678 (KAM, version 8, heat inlet)"]
+
+
+def test_what_only_the_fabrication_number_tells_apart_is_called_by_it() -> None:
+    address = f"{HEAT.address}-11111111"
+    device = announced(identity=replace(HEAT, address=address), meter=address)["dev"]
+    assert isinstance(device, dict)
+    assert device["name"] == "Heat meter 12345678-11111111"
 
 
 @pytest.mark.parametrize(
@@ -451,7 +534,9 @@ def test_the_message_of_the_daemon() -> None:
     )
     assert "avty" not in connection
     assert "avty" not in payload
-    assert found["read_all"]["cmd_t"] == "mbusd/bridge/request/read_all"
+    for button in ("scan", "read_all"):
+        assert (found[button]["p"], found[button]["cmd_t"]) == ("button", f"mbusd/bridge/request/{button}")
+        assert found[button]["pl_prs"] == "{}"  # of every bus
     assert (found["log_level"]["p"], found["log_level"]["cmd_t"]) == ("select", "mbusd/bridge/request/log_level")
     assert found["log_level"]["ops"] == ["debug", "info", "warning", "error"]
     assert all("avty" in each for key, each in found.items() if key != "connectivity")
@@ -474,7 +559,7 @@ def test_the_message_of_a_bus() -> None:
     assert found["state"]["stat_t"] == "mbusd/bus/cellar/state"
     for count in ("read_outs", "failures", "retries", "timeouts", "noise", "utilisation"):
         each = found[count]
-        assert each["val_tpl"] == f'{{{{ value_json.get("{count}") }}}}'
+        assert each["val_tpl"] == f'{{{{ (value_json | default({{}})).get("{count}") }}}}'
         assert each["ent_cat"] == "diagnostic"
         assert_accepted(each, newer=False)
     assert found["utilisation"]["unit_of_meas"] == "%"
@@ -513,8 +598,10 @@ def test_binary_sensors_and_templates(payload: Payload) -> None:
         assert each["p"] in ("sensor", "binary_sensor", "button", "select")
         if each["p"] == "binary_sensor":
             assert each["dev_cla"] in BINARY_SENSOR_CLASSES
-        # an attribute that is missing would be a warning in the log for each message
-        assert "value_json." not in str(each.get("val_tpl", "")).replace("value_json.get(", "")
+        # an attribute that is missing would be a warning in the log for each message, a topic that is cleared an error
+        for key in ("val_tpl", "json_attr_tpl"):
+            left = re.sub(r"\(value_json \| default\(\{\}\)\)(\.get\(| else)", "", str(each.get(key, "")))
+            assert "value_json" not in left
 
 
 # ---- changes
@@ -611,6 +698,45 @@ def test_an_exchanged_meter_goes_before_the_new_one_comes(announcements: Announc
     assert announcements.messages() == [(topic, dumps(payload))]
 
 
+def test_meters_that_change_names_stay_the_same_devices(announcements: Announcements) -> None:
+    """Neither is taken back, and neither shows the other's values meanwhile."""
+    other = f"homeassistant/device/mbusd_{SECOND.address}/config"
+    announcements.update(TOPIC, announced(ENERGY, meter="a"))
+    announcements.update(other, announced(ENERGY, identity=SECOND, meter="b"))
+    (aside, moved) = announcements.update(TOPIC, announced(ENERGY, meter="b"))
+    assert [topic for topic, _ in (aside, moved)] == [other, TOPIC]
+    document = json.loads(aside[1])
+    assert (document["stat_t"], document["avty"]) == (
+        f"mbusd/mbusd_{SECOND.address}",
+        [{"t": f"mbusd/mbusd_{SECOND.address}/availability"}],
+    )
+    assert announcements.parked == {other: "a"}
+    assert [topic for topic, _ in announcements.update(other, announced(ENERGY, identity=SECOND, meter="a"))] == [other]
+    assert announcements.parked == {}
+    assert set(announcements.left()[0]) == {"a", "b"}
+
+
+def test_a_device_that_was_put_aside_is_a_leftover_of_the_next_life(announcements: Announcements) -> None:
+    other = f"homeassistant/device/mbusd_{SECOND.address}/config"
+    announcements.update(TOPIC, announced(ENERGY, meter="a"))
+    announcements.update(other, announced(ENERGY, identity=SECOND, meter="b"))
+    ((_, payload), _) = announcements.update(TOPIC, announced(ENERGY, meter="b"))
+    later = Announcements(DISCOVERY)
+    assert later.learn(other, payload)
+    assert later.leftovers(["a", "b"]) == [other]
+
+
+def test_names_and_buses_that_are_no_more_are_told_once(announcements: Announcements) -> None:
+    announcements.update(TOPIC, announced(ENERGY, VOLUME, meter="a"))
+    announcements.update_own({DISCOVERY.bus_topic("cellar"): bus_payload(DISCOVERY, "cellar")})
+    announcements.update(TOPIC, announced(ENERGY, VOLUME, meter="b"))
+    announcements.update_own({DISCOVERY.bridge_topic: bridge_payload(DISCOVERY)})
+    assert announcements.left() == ({"a": {"energy", "volume"}}, ["cellar"])
+    assert announcements.left() == ({}, [])
+    announcements.forget(TOPIC)
+    assert announcements.left() == ({"b": {"energy", "volume"}}, [])
+
+
 def test_a_renamed_meter_stays_the_same_device(announcements: Announcements) -> None:
     announcements.update(TOPIC, announced(ENERGY))
     renamed = announced(ENERGY, meter="cellar_heat")
@@ -703,7 +829,8 @@ def test_entities_look_as_proposed() -> None:
                 item = replace(item, kind="date" if rule["device_class"] == "date" else "datetime", value=None)
             each = component(item, media.get(match.get("media", ""), 0))
             name = str(rule["name"]).format(quantity=quantity.replace("_", " ").capitalize())
-            assert str(each["name"]).startswith(name)
+            if quantity not in CALLED_OTHERWISE:
+                assert str(each["name"]).startswith(name)
             for ours, theirs in (
                 ("dev_cla", "device_class"),
                 ("unit_of_meas", "unit"),

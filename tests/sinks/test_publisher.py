@@ -16,6 +16,7 @@ from mbusd.model import (
     Event,
     Identity,
     MeterChanged,
+    MeterGone,
     Outcome,
     ReadingTaken,
     ReadNow,
@@ -154,6 +155,105 @@ def test_a_meter_exchanged_while_the_daemon_was_away(settled: Publisher) -> None
     assert [(topic, bool(payload)) for topic, payload in after] == [(OLD, False), (NEW, True)]
 
 
+def test_while_a_device_changes_nothing_is_shown_by_the_wrong_one(settled: Publisher) -> None:
+    """Between the two messages the old device would show the values of the new meter."""
+    list(settled.take(MeterChanged(info())))
+    list(settled.take(ReadingTaken(reading())))
+    list(settled.take(MeterChanged(info(identity=SUCCESSOR))))
+    messages = list(settled.take(ReadingTaken(reading(SUCCESSOR))))
+    places = [
+        (one.topic, one.payload)
+        for one in messages
+        if one.topic in (OLD, NEW, "mbusd/heat_pump", "mbusd/heat_pump/availability")
+    ]
+    assert [(topic, payload[:7]) for topic, payload in places] == [
+        ("mbusd/heat_pump/availability", "offline"),
+        (OLD, ""),
+        (NEW, '{"dev":'),
+        ("mbusd/heat_pump", '{"time"'),
+        ("mbusd/heat_pump/availability", "online"),
+    ]
+    assert next(one for one in messages if one.payload == "offline").is_unique  # the later one does not stand in for it
+    assert "mbusd/heat_pump/availability" not in dict(taken(settled, ReadingTaken(reading(SUCCESSOR))))
+
+
+def pair(first: str, second: str, identity: Identity | None = HEAT, other: Identity | None = SUCCESSOR) -> list[Event]:
+    """Two meters with these names, who were or were not asked yet."""
+    return [
+        MeterChanged(info(first, address="1", identity=identity, online=None if identity is None else True)),
+        MeterChanged(info(second, address="2", identity=other, online=None if other is None else True)),
+    ]
+
+
+def test_two_meters_change_names_in_the_file() -> None:
+    """Each stays the device that it is; their histories must not go."""
+    one = publisher()
+    assert one.learn(OLD, announced(HEAT, "left"))
+    assert one.learn(NEW, announced(SUCCESSOR, "right"))
+    list(one.learnt())
+    events: list[Event] = [
+        *pair("right", "left", None, None),
+        *pair("right", "left", HEAT, None),
+        ReadingTaken(reading(HEAT, "right")),
+        *pair("right", "left"),
+        ReadingTaken(reading(SUCCESSOR, "left")),
+        *pair("right", "left"),
+    ]
+    after = discovered(taken(one, *events))
+    assert all(payload for _, payload in after)
+    last = dict(after)
+    assert json.loads(last[OLD])["stat_t"] == "mbusd/right"
+    assert json.loads(last[NEW])["stat_t"] == "mbusd/left"
+
+
+def test_two_meters_change_places_while_they_are_read(settled: Publisher) -> None:
+    events: list[Event] = [
+        *pair("left", "right"),
+        ReadingTaken(reading(HEAT, "left")),
+        ReadingTaken(reading(SUCCESSOR, "right")),
+    ]
+    list(settled.take(MeterGone(info())))
+    list(taken(settled, *events))
+    events = [
+        *pair("left", "right", SUCCESSOR, SUCCESSOR),
+        ReadingTaken(reading(SUCCESSOR, "left")),
+        MeterChanged(info("third", address="3", identity=replace(HEAT, address="3"))),
+        *pair("left", "right", SUCCESSOR, HEAT),
+        ReadingTaken(reading(HEAT, "right")),
+        *pair("left", "right", SUCCESSOR, HEAT),
+    ]
+    after = discovered(taken(settled, *events))
+    assert all(payload for _, payload in after)
+    assert json.loads(dict(after)[OLD])["stat_t"] == "mbusd/right"
+
+
+def test_a_meter_that_takes_the_place_of_one_that_is_gone(settled: Publisher) -> None:
+    """What was put aside goes when the meter that had its place's name before has been asked again."""
+    list(settled.take(MeterGone(info())))
+    start: list[Event] = [
+        *pair("left", "right"),
+        ReadingTaken(reading(HEAT, "left")),
+        ReadingTaken(reading(SUCCESSOR, "right")),
+    ]
+    list(taken(settled, *start))
+    moved: list[Event] = [*pair("left", "right", SUCCESSOR, SUCCESSOR), ReadingTaken(reading(SUCCESSOR, "left"))]
+    assert (OLD, "") not in taken(settled, *moved)
+    silent = MeterChanged(info("right", address="2", identity=SUCCESSOR, online=False), "silent")
+    assert (OLD, "") in taken(settled, silent)
+
+
+def test_a_meter_without_a_name_that_says_it_is_another_leaves_nothing_behind(settled: Publisher) -> None:
+    list(settled.take(MeterGone(info())))
+    before, after = info(HEAT.address), info(SUCCESSOR.address, identity=SUCCESSOR)
+    list(taken(settled, MeterChanged(before), ReadingTaken(reading(HEAT, HEAT.address))))
+    said_then = taken(settled, MeterChanged(after), ReadingTaken(reading(SUCCESSOR, SUCCESSOR.address)))
+    old = f"mbusd/{HEAT.address}"
+    endings = ("", "/availability", "/energy", "/volume", "/interval")
+    assert {(f"{old}{ending}", "") for ending in endings} <= set(said_then)
+    assert (OLD, "") in said_then
+    assert dict(said_then)[NEW]
+
+
 def test_nothing_is_announced_before_it_is_known_what_was_there() -> None:
     """A component that is left out without a tombstone lives on in Home Assistant as an orphan."""
     one = publisher()
@@ -261,10 +361,12 @@ def test_a_renamed_meter_is_not_removed_before_it_had_time_to_answer() -> None:
     list(one.take(MeterChanged(info(online=None))))
     assert discovered(said(one.learnt()))[0][0] == BRIDGE
     assert discovered(taken(one, MeterChanged(info(online=None, failures=1)))) == []
-    after = discovered(taken(one, MeterChanged(info()), ReadingTaken(reading())))
-    assert ("", "") not in after
-    assert [topic for topic, payload in after if payload] == [OLD]
+    everything = taken(one, MeterChanged(info()), ReadingTaken(reading()))
+    after = discovered(everything)
+    assert [(topic, bool(payload)) for topic, payload in after] == [(OLD, True)]
     assert json.loads(after[-1][1])["stat_t"] == "mbusd/heat_pump"
+    gone = {f"mbusd/boiler{ending}" for ending in ("", "/availability", "/interval", "/energy", "/volume")}
+    assert {topic for topic, payload in everything if not payload} == gone
 
 
 def test_meters_that_left_the_file_are_removed_when_all_others_are_settled() -> None:
@@ -274,15 +376,62 @@ def test_meters_that_left_the_file_are_removed_when_all_others_are_settled() -> 
     list(one.take(MeterChanged(info("second", address="5", online=None))))
     assert (NEW, "") not in said(one.learnt())
     assert discovered(taken(one, MeterChanged(info()))) == []
-    assert discovered(taken(one, MeterChanged(info("second", address="5", online=False), "silent"))) == [(NEW, "")]
+    after = taken(one, MeterChanged(info("second", address="5", online=False), "silent"))
+    assert discovered(after) == [(NEW, "")]
+    assert {("mbusd/gone", ""), ("mbusd/gone/energy", ""), ("mbusd/gone/availability", "")} <= set(after)
     assert discovered(taken(one, MeterChanged(info()))) == []
 
 
-def test_a_meter_that_is_never_read_keeps_nobody_waiting() -> None:
+@pytest.mark.parametrize("interval", ["manual", "0 0 1 * *"])
+def test_a_meter_that_is_not_read_for_long_keeps_nobody_waiting(interval: str) -> None:
     one = publisher()
     assert one.learn(NEW, announced(SUCCESSOR, "gone"))
-    list(one.take(MeterChanged(info(online=None, interval="manual"))))
+    list(one.take(MeterChanged(info(online=None, identity=None, interval=interval))))
     assert discovered(said(one.learnt()))[-1] == (NEW, "")
+
+
+@pytest.mark.parametrize("address", ["87654321", "876543212D2C0804", "8765432FFFFFFFFF", "876543212D2C0804-11111111"])
+def test_a_meter_that_is_not_read_for_long_keeps_its_device_by_its_address(address: str) -> None:
+    one = publisher()
+    assert one.learn(NEW, announced(SUCCESSOR, "old_name"))
+    list(one.take(MeterChanged(info(address=address, online=None, identity=None, interval="manual"))))
+    assert (NEW, "") not in said(one.learnt())
+
+
+@pytest.mark.parametrize("bus", [None, "searched", "cellar"])
+def test_a_meter_that_left_the_file_goes_though_another_bus_is_searched(bus: str | None) -> None:
+    """What was on the bus that is searched, or on one that is no more, may be found again."""
+    buses = [
+        {"name": "cellar", "port": "/dev/x", "meters": [{"name": "heat_pump", "address": 68}]},
+        {"name": "searched", "port": "/dev/y"},
+    ]
+    one = Publisher(Settings.model_validate({"buses": buses}), "1.2", NOON, {})
+    payload = json.loads(announced(SUCCESSOR, "gone"))
+    payload["dev"]["via_device"] = "mbusd_bridge" if bus is None else f"mbusd_bridge_bus_{bus}"
+    assert one.learn(NEW, json.dumps(payload))
+    list(one.take(MeterChanged(info())))
+    assert ((NEW, "") in said(one.learnt())) == (bus == "cellar")
+
+
+def test_a_meter_that_is_taken_out_goes_before_its_values(settled: Publisher) -> None:
+    """An entity that is there still would have to make something of a topic that is cleared."""
+    list(taken(settled, MeterChanged(info()), ReadingTaken(reading())))
+    after = [topic for topic, payload in taken(settled, MeterGone(info())) if not payload]
+    assert after.index(OLD) < after.index("mbusd/heat_pump")
+
+
+def test_a_bus_that_left_the_file_leaves_nothing_behind() -> None:
+    earlier = Publisher(
+        Settings.model_validate({"buses": [{"name": "attic", "port": "/dev/x", "meters": [{"address": 1}]}]}),
+        "1.2",
+        NOON,
+        {},
+    )
+    ((topic, payload),) = [one for one in discovered(said(earlier.learnt())) if "bus_attic" in one[0]]
+    one = publisher()
+    assert one.learn(topic, payload)
+    after = said(one.learnt())
+    assert {(topic, ""), ("mbusd/bus/attic/state", ""), ("mbusd/bus/attic/statistics", "")} <= set(after)
 
 
 def test_a_silent_meter_without_a_name_may_be_any_of_the_leftovers() -> None:
@@ -323,7 +472,7 @@ def test_what_others_have_announced_is_not_touched() -> None:
     others = "homeassistant/device/0x00158d/config"
     assert one.learn(others, '{"o": {"name": "Zigbee2MQTT"}, "stat_t": "mbusd/gone", "cmps": {}}')
     assert one.learn(others, "[" * 100_000)
-    assert not one.learn("homeassistant/status", "online")
+    assert not one.learn("homeassistant/other", "online")
     assert others not in dict(said(one.learnt()))
 
 
@@ -349,6 +498,44 @@ def test_the_birth_of_home_assistant_is_where_the_user_says() -> None:
     assert not moved.is_birth("homeassistant/status", "online")
     assert set(moved.subscriptions) >= {"ha/birth", "ha/device/+/config"}
     assert publisher({"discovery_prefix": "ha"}).is_birth("ha/status", "online")
+
+
+@pytest.mark.parametrize("state", [None, "offline"])
+def test_a_device_that_went_while_home_assistant_was_away_goes_when_it_is_back(
+    settled: Publisher, state: str | None
+) -> None:
+    """It would keep the device for ever: it forgets only what it knows of by a message in the same life."""
+    if state is not None:
+        assert settled.learn("homeassistant/status", state)
+    list(taken(settled, MeterChanged(info()), ReadingTaken(reading()), ReadingTaken(reading(SUCCESSOR))))
+    (again, gone) = settled.after_birth()
+    assert (again.topic, again.retain, again.is_unique) == (OLD, False, True)
+    assert set(components(again.payload)) >= {"energy", "volume"}
+    assert json.loads(again.payload)["stat_t"] != "mbusd/heat_pump"  # where the values of the successor are
+    assert (gone.topic, gone.payload, gone.retain, gone.is_unique) == (OLD, "", True, True)
+    assert list(settled.after_birth()) == []
+
+
+def test_an_entity_that_went_while_home_assistant_was_away_goes_when_it_is_back(settled: Publisher) -> None:
+    list(taken(settled, MeterChanged(info()), ReadingTaken(reading())))
+    list(taken(settled, MeterChanged(info(interval="manual"))))
+    (again, gone, after) = settled.after_birth()
+    assert {(one.topic, one.retain) for one in (again, gone, after)} == {(OLD, True)}
+    assert components(again.payload)["interval"]["name"] == "Interval"
+    assert components(gone.payload)["interval"] == {"p": "number"}
+    assert "interval" not in components(after.payload)
+
+
+def test_what_home_assistant_has_heard_is_not_repeated(settled: Publisher) -> None:
+    list(settled.after_birth())
+    list(taken(settled, MeterChanged(info()), ReadingTaken(reading()), ReadingTaken(reading(SUCCESSOR))))
+    assert list(settled.after_birth()) == []
+
+
+def test_a_device_that_is_back_when_home_assistant_is_stays(settled: Publisher) -> None:
+    list(taken(settled, MeterChanged(info()), ReadingTaken(reading()), ReadingTaken(reading(SUCCESSOR))))
+    list(taken(settled, ReadingTaken(reading())))
+    assert {one.topic for one in settled.after_birth()} == {NEW}
 
 
 def test_readings_that_are_not_retained_are_said_again_after_a_birth() -> None:
