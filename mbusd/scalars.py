@@ -20,6 +20,9 @@ _UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 SHORTEST_WINDOW, LONGEST_WAIT = 0.01, 60.0  # seconds; gateways and radio bridges take some, nothing takes a minute
 _OF_ANSWERS = frozenset({0x69, 0x6A, 0x6B, *range(0x6E, 0x80)})  # CI fields
 _DURATION = re.compile(r"(\d+(?:\.\d+)?) *(s|m|min|h|d)?")
+_BYTES_IN = {"kB": 10**3, "MB": 10**6, "GB": 10**9}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) *(kB|MB|GB)?")
+SMALLEST_FILE, LARGEST_FILE = 10**6, 64 * 10**9  # bytes
 
 
 def seconds(value: object) -> float:
@@ -68,11 +71,22 @@ def _in_range(number: float, value: object) -> float:
     return number
 
 
+def _size(value: object) -> int:
+    """Bytes from `64 MB`, `1 GB` or a number. Raises ValueError."""
+    match = _SIZE.fullmatch(str(value).strip()) if isinstance(value, str | int) else None
+    if match is None or isinstance(value, bool):
+        raise ValueError(f"'{value}' is no size: 500 kB, 64 MB, 1 GB or a number of bytes are")
+    size = int(float(match[1]) * _BYTES_IN.get(match[2], 1))
+    if not SMALLEST_FILE <= size <= LARGEST_FILE:
+        raise ValueError(f"'{value}' is out of range: 1 MB to 64 GB")
+    return size
+
+
 def _address(value: object) -> Address:
     if isinstance(value, int) and not isinstance(value, bool) and value > 250:
         raise ValueError("a primary address is 0..250; put a secondary address in quotes, with its leading zeros")
     if isinstance(value, SecondaryAddress):
-        value = value.digits
+        value = str(value)
     if isinstance(value, PrimaryAddress):
         return value
     if not isinstance(value, str | int) or isinstance(value, bool):
@@ -166,6 +180,11 @@ def allow_boolean(schema: dict[str, Any]) -> None:
 
 _DURATION_SCHEMA = {"anyOf": [{"type": "string", "pattern": r"^\d+(\.\d+)? *(s|m|min|h|d)?$"}, {"type": "number"}]}
 Period = Annotated[float, BeforeValidator(_period), WithJsonSchema(_DURATION_SCHEMA)]
+Size = Annotated[
+    int,
+    BeforeValidator(_size),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": r"^\d+(\.\d+)? *(kB|MB|GB)?$"}, {"type": "integer"}]}),
+]
 Window = Annotated[float, BeforeValidator(window), WithJsonSchema(_DURATION_SCHEMA)]
 Silence = Annotated[float, BeforeValidator(_silence), WithJsonSchema(_DURATION_SCHEMA)]
 _CRON_SCHEMA = {"type": "string", "pattern": r"^\s*\S+(\s+\S+){4}\s*$"}

@@ -9,10 +9,10 @@ import os
 import re
 from datetime import UTC, tzinfo
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, TypeAdapter, model_validator
 
 from mbusd.key_settings import KeysSettings, Medium, Section
 from mbusd.model import ScanMode
@@ -32,6 +32,7 @@ from mbusd.scalars import (
     Period,
     PortName,
     Silence,
+    Size,
     Topic,
     Window,
     Zone,
@@ -46,6 +47,7 @@ __all__ = (  # with the scalars that the command line takes from here
     "BAUDRATES",
     "RESERVED_NAMES",
     "USUAL_FILE",
+    "BrokerAddress",
     "BusSettings",
     "HomeAssistantSettings",
     "MeterSettings",
@@ -79,9 +81,33 @@ class TlsSettings(Section):
         return self
 
 
+class BrokerAddress(NamedTuple):
+    """Where a broker listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def _host_and_port(value: str) -> str:
+    match = _LISTED.fullmatch(value)
+    if match is None or (match[3] is not None and not 1 <= int(match[3]) <= 65535):
+        raise ValueError(f"'{value}' is not HOST or HOST:PORT (an IPv6 address in brackets: [::1]:1883)")
+    TypeAdapter(Host).validate_python(match[1] or match[2])
+    return value
+
+
+_LISTED = re.compile(r"(?:\[([0-9A-Fa-f:.]+(?:%\w+)?)\]|([^\[\]:\s]+))(?::(\d{1,5}))?")
+HostAndPort = Annotated[str, AfterValidator(_host_and_port)]
+
+
 class MqttSettings(Section):
     host: Host = "localhost"
     """Name or address of the broker."""
+    hosts: Annotated[tuple[HostAndPort, ...] | None, Field(json_schema_extra={"minItems": 1})] = None
+    """Instead of host: several, HOST or HOST:PORT; the next when one is lost, the first again when it is back."""
     port: int | None = Field(default=None, ge=1, le=65535)
     """Default: 1883, with TLS 8883."""
     username: str | None = None
@@ -105,10 +131,35 @@ class MqttSettings(Section):
     """Publish a reading, and each value's own topic, only when something besides its time has changed."""
     values: bool = True
     """One topic a value besides the JSON of each meter."""
+    history: bool = False
+    """Every reading also to <base_topic>/<meter>/history, with its time: not retained, and none is lost on its way."""
+    history_size: Size = 64_000_000
+    """Of the file in which history, and what emoncms gets as JSON, waits while the broker is away: 64 MB, 1 GB."""
+    history_age: Period = 30 * 86400.0
+    """What waits longer is dropped."""
     allow_writes: bool = False
     """Let requests change meters: set_address, set_identification, set_baudrate, set_clock, reset."""
     telegrams: bool = False
     """The bytes of each read-out in hex, for bug reports."""
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> "MqttSettings":
+        if self.hosts == ():
+            raise ValueError("hosts: at least one is needed")
+        if self.hosts and "host" in self.model_fields_set:
+            raise ValueError("host and hosts exclude each other: put all brokers into hosts")
+        if len(set(self.addresses)) < len(self.addresses):
+            raise ValueError("hosts: the same broker stands there twice")
+        return self
+
+    @property
+    def addresses(self) -> tuple[BrokerAddress, ...]:
+        """The brokers in the order in which they are tried."""
+        usual = self.port or (1883 if self.tls is None else 8883)
+        if not self.hosts:
+            return (BrokerAddress(self.host, usual),)
+        found = (_LISTED.fullmatch(value) for value in self.hosts)
+        return tuple(BrokerAddress(it[1] or it[2], int(it[3] or usual)) for it in found if it is not None)
 
     @model_validator(mode="after")
     def _one_password(self) -> "MqttSettings":
@@ -187,6 +238,8 @@ class MeterSettings(Section):
     """What the meter lives on; who reads a battery too often is told so. auto: as meters of its kind do as a rule."""
     offline_after: int = Field(default=3, ge=1)
     """Read-outs without an answer until the meter counts as offline."""
+    plausibility: bool | None = None
+    """Read a counter that falls or leaps a second time before it is believed; default: the bus's."""
     timezone: Zone | None = None
     """Zone of the meter's clock; default: this machine's."""
     timeout: Window | None = None
@@ -247,6 +300,8 @@ class BusSettings(Section):
     """off, primary, secondary or both: find meters at start and read them. Default: both if no meter is listed."""
     interval: Interval = 3600.0
     """Default for its meters: a duration, `manual` or a cron line. Battery meters pay for every read-out."""
+    plausibility: bool = True
+    """Default for its meters: read a counter that falls or leaps a second time before it is believed."""
     meters: tuple[MeterSettings, ...] = ()
 
     @model_validator(mode="after")

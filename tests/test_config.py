@@ -80,7 +80,7 @@ def test_everything_that_can_be_said() -> None:
         ("buses:\n- a", ["file:2: buses[0]: a mapping (key: value) is needed here"]),
         ("buses:\n- name: a", ["file:2: buses[0].port: is missing"]),
         (f"{SMALLEST}\nmqtt: x", ["file:2: mqtt: a mapping (key: value) is needed here"]),
-        (f"mqtt:\n  hots: a\n{SMALLEST}", ["file:2: mqtt.hots: is not known here; did you mean 'host'?"]),
+        (f"mqtt:\n  hots: a\n{SMALLEST}", ["file:2: mqtt.hots: is not known here; did you mean 'hosts'?"]),
         (f"homeasistant: {{}}\n{SMALLEST}", ["file:1: homeasistant: is not known here; did you mean 'homeassistant'?"]),
         (
             "buses:\n- name: a\n  port: /dev/x\n  meters:\n  - address: 1\n    intervall: 5s",
@@ -314,6 +314,7 @@ def test_the_public_settings_show_no_secret(tmp_path: Path) -> None:
         "rts": True,
         "serve_writes": False,
         "interval": 3600,
+        "plausibility": True,
         "meters": [],
     }
     file = tmp_path / "secret"

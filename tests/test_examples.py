@@ -33,7 +33,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 EXAMPLE = (ROOT / "config.example.yaml").read_text("utf-8")
 UNCOMMENTED = re.sub(r"^( *)#( *[a-z_]+:)", r"\1\2", EXAMPLE, flags=re.MULTILINE)
-OLD_PASSWORD = re.compile(r"^ *password: .*\n", re.MULTILINE)  # it and password_file exclude each other
+ALTERNATIVES = re.compile(r"^ *(?:password|host): .*\n", re.MULTILINE)  # password_file and hosts stand for them
 SYSTEMD_ENOUGH = 2.0  # "OK"; unprotected is 9.6
 COMMANDS = (
     *("run", "check", "schema", "scan", "read", "decode", "simulate", "sniff", "demo"),
@@ -107,17 +107,17 @@ def test_the_example_shows_every_option_with_its_default(model: type[BaseModel],
 
 def section(text: str, model: type[BaseModel]) -> object:
     """The part of the settings in a YAML text that a model is for."""
-    found: object = config.parse(OLD_PASSWORD.sub("", text), "config.example.yaml", {})
+    found: object = config.parse(ALTERNATIVES.sub("", text), "config.example.yaml", {})
     for part in SECTIONS[model]:
         found = found[part] if isinstance(found, tuple) and isinstance(part, int) else getattr(found, str(part))
     return found
 
 
 def test_what_the_example_leaves_out_is_right_too() -> None:
-    settings = config.parse(OLD_PASSWORD.sub("", UNCOMMENTED), "uncommented", {})
+    settings = config.parse(ALTERNATIVES.sub("", UNCOMMENTED), "uncommented", {})
     assert settings.mqtt.tls is not None
     assert settings.buses[0].meters[0].interval == 10
-    assert OLD_PASSWORD.search(UNCOMMENTED)
+    assert ALTERNATIVES.search(UNCOMMENTED)
 
 
 def test_the_yaml_of_the_readme_is_a_configuration() -> None:

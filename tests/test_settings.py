@@ -88,6 +88,7 @@ def test_an_interval_is_a_duration_between_a_second_and_a_year_or_manual() -> No
         ("681044022d2c0904", SecondaryAddress("681044022D2C0904")),
         (PrimaryAddress(5), PrimaryAddress(5)),
         (SecondaryAddress("681044022D2C0904"), SecondaryAddress("681044022D2C0904")),
+        (SecondaryAddress("681044022D2C0904", "11111111"), SecondaryAddress("681044022D2C0904", "11111111")),
     ],
 )
 def test_addresses(given: object, address: PrimaryAddress | SecondaryAddress) -> None:
@@ -109,6 +110,37 @@ def test_addresses(given: object, address: PrimaryAddress | SecondaryAddress) ->
 )
 def test_what_is_no_address_of_a_meter(given: object, why: str) -> None:
     assert why in refusal("meter", address=given)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("64 MB", 64_000_000),
+        ("1.5GB", 1_500_000_000),
+        ("2000 kB", 2_000_000),
+        ("1000000", 1_000_000),
+        (5_000_000, 5_000_000),
+    ],
+)
+def test_sizes(text: object, wanted: int) -> None:
+    assert settings_of("mqtt", history_size=text).mqtt.history_size == wanted
+
+
+@pytest.mark.parametrize("text", ["", "MB", "64 M", "64 mb", "-64 MB", "1e9", True, None, 5.5, [64], "64 MB x"])
+def test_what_is_no_size(text: object) -> None:
+    assert "is no size: 500 kB, 64 MB, 1 GB or a number of bytes are" in refusal("mqtt", history_size=text)
+
+
+@pytest.mark.parametrize("text", ["999 kB", 0, "65 GB"])
+def test_a_size_has_its_range(text: object) -> None:
+    assert refusal("mqtt", history_size=text).endswith(f"'{text}' is out of range: 1 MB to 64 GB")
+
+
+def test_what_waits_for_the_broker_is_bounded_without_being_told() -> None:
+    mqtt = settings_of("mqtt").mqtt
+    assert (mqtt.history, mqtt.history_size, mqtt.history_age) == (False, 64_000_000, 30 * 86400)
+    assert settings_of("mqtt", history_age="7d").mqtt.history_age == 7 * 86400
+    assert refusal("mqtt", history_age="0s").endswith("'0s' is out of range: 1s to 366d")
 
 
 @pytest.mark.parametrize("name", ["a/b", "a+", "#", "", "   ", "a\nb", "a\0b"])
