@@ -159,7 +159,7 @@ class Attendance:
         is_first = meter.last_read is None
         _recognise(meter, taken)
         meter.last_read, meter.answers = taken.taken_at, True
-        taken = shaped(replace(taken, meter=meter.name or "", identity=meter.told_apart(taken.identity)), meter.shape)
+        taken = shaped(taken.called(meter.name or "", meter.told_apart(taken.identity)), meter.shape)
         meter.was_read(taken, time.monotonic())
         meter.keys = tuple((item.key, item.unit, item.quantity) for item in taken.measurements)
         if taken.problems and is_first:

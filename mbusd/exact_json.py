@@ -4,28 +4,37 @@ The encoder of the standard library cannot write a Decimal as a number.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import json.encoder
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from math import isfinite
 from typing import TypeAlias
 
+_quoted: Callable[[str], str] = json.encoder.encode_basestring  # what json.dumps uses, without the way to it
 JsonValue: TypeAlias = "str | int | float | Decimal | date | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
 
 
 def dumps(document: JsonValue) -> str:
     """One line of JSON. Dates and moments become ISO 8601 text (UTC as `Z`). Raises ValueError for NaN and infinity."""
     match document:
-        case None | bool() | str():
-            return json.dumps(document, ensure_ascii=False)
+        case str():
+            return quoted(document)
+        case None | bool():
+            return json.dumps(document)
         case int() | float() | Decimal():
             return _number(document)
         case date():
             return f'"{_moment(document)}"'
         case Mapping():
-            return "{" + ", ".join(f"{dumps(str(key))}: {dumps(value)}" for key, value in document.items()) + "}"
+            return "{" + ", ".join(f"{quoted(str(key))}: {dumps(value)}" for key, value in document.items()) + "}"
         case Sequence():
             return "[" + ", ".join(dumps(value) for value in document) + "]"
+
+
+def quoted(text: str) -> str:
+    """A text as JSON has it, every letter that can be as it is."""
+    return _quoted(text)
 
 
 def _number(value: float | Decimal) -> str:

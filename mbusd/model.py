@@ -1,10 +1,10 @@
 """The nouns that the bus side and the sinks share. Nothing here knows M-Bus bytes or MQTT."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Literal
+from typing import TYPE_CHECKING, Final, Literal, Protocol, Self
 
 from mbusd.exact_json import JsonValue
 
@@ -50,9 +50,36 @@ class Measurement:
     show: Show = "normal"  # how a profile wants it shown
 
 
+class Draft(Protocol):
+    """What a reading says while its values are no more than text, as long as nobody asks for more."""
+
+    @property
+    def form(self) -> object:
+        """One object for all readings of which only the values differ: keys, units, kinds, status, problems stay."""
+
+    def document(self, time: str, keys: Iterable[str]) -> str:
+        """The reading as one JSON document, with every key of `keys`."""
+
+    def texts(self) -> Iterable[tuple[str, str]]:
+        """Key and JSON text of each value."""
+
+    @property
+    def status(self) -> tuple[str, ...]: ...
+    @property
+    def measurements(self) -> tuple[Measurement, ...]: ...
+    @property
+    def problems(self) -> tuple[str, ...]: ...
+    @property
+    def telegrams(self) -> tuple[bytes, ...]: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def flags(self) -> tuple[str, ...]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """All measurements of one meter at one moment."""
+    """All measurements of one meter at one moment; those of a `draft` are made when somebody looks at them."""
 
     meter: str
     identity: Identity
@@ -63,6 +90,37 @@ class Reading:
     telegrams: tuple[bytes, ...] = ()  # the frames it was made of
     model: str = ""  # in plain words, where a profile knows it
     flags: tuple[str, ...] = ()  # every word that `status` may hold besides those of the standard
+    draft: Draft | None = field(default=None, init=False, compare=False, repr=False)  # no part of a `replace`d one
+
+    @classmethod
+    def drafted(cls, meter: str, identity: Identity, taken_at: datetime, draft: Draft) -> Self:
+        """A reading that asks its draft for everything else as soon as somebody looks at it."""
+        reading = cls.__new__(cls)
+        _set_meter(reading, meter)
+        _set_identity(reading, identity)
+        _set_taken_at(reading, taken_at)
+        _set_draft(reading, draft)
+        return reading
+
+    def called(self, meter: str, identity: Identity) -> "Reading":
+        """The same values under another name; still a draft, if it is one."""
+        if self.draft is None:
+            return replace(self, meter=meter, identity=identity)
+        return self.drafted(meter, identity, self.taken_at, self.draft)
+
+    if not TYPE_CHECKING:  # what is not there yet; to type checkers it always is
+
+        def __getattr__(self, name: str) -> object:
+            if name not in _IN_DRAFTS:
+                raise AttributeError(f"a Reading has no {name}")
+            object.__setattr__(self, name, getattr(self.draft, name))
+            return object.__getattribute__(self, name)
+
+
+_IN_DRAFTS: Final = frozenset({"status", "measurements", "problems", "telegrams", "model", "flags"})
+_set_meter, _set_identity, _set_taken_at, _set_draft = (  # three times as fast as by name, and frozen all the same
+    Reading.__dict__[name].__set__ for name in ("meter", "identity", "taken_at", "draft")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +158,7 @@ class MeterInfo:
     online: bool | None = None  # None: not asked yet
     keys: tuple[tuple[str, str | None, str], ...] = ()  # key, unit, quantity
     has_alarms: bool = False  # it is asked for alarms, too
+    implausible: int = 0  # read-outs since the start that were dropped: a counter in them that nothing confirmed
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +174,7 @@ class BusStatistics:
     reopened: int = 0
     utilisation: float = 0.0
     overload: bool = False  # the schedule asks for more than the wire can carry
+    implausible: int = 0  # read-outs that were dropped: a counter in them that nothing confirmed
 
 
 @dataclass(frozen=True, slots=True)

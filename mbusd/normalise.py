@@ -8,23 +8,28 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
+from functools import lru_cache, partial
 
 from mbusd import model
+from mbusd.form import Filled
+from mbusd.lesson import Lesson
 from mbusd.mbus.alarms import AlarmAnswer
-from mbusd.mbus.frames import encode
+from mbusd.mbus.frames import LongFrame, encode
 from mbusd.mbus.media import medium_name
 from mbusd.mbus.profile import Profile, Show
 from mbusd.mbus.records import Record
-from mbusd.mbus.telegram import Header, Telegram
+from mbusd.mbus.telegram import Header, Telegram, header_of
 from mbusd.mbus.understanding import understand
 from mbusd.mbus.vif import SECRET
-from mbusd.units import to_user
+from mbusd.recognition import forms_of
+from mbusd.user_units import in_user_unit
 
 _COUNTERS = frozenset({"energy", "reactive_energy", "apparent_energy", "volume", "mass"})
 _INTEGERS = frozenset({1, 2, 3, 4, 6, 7})  # data fields of the DIF
 _PLAIN_TEXT = {"%RH": ("relative_humidity", "%"), "°C": ("temperature", "degC")}  # units that say what is measured
 _UNKNOWN_UNIT = frozenset({"non_metric", "relative_deviation"})  # the table's unit is not the value's
 _ALARM = 0x71  # CI field of the alarm byte
+_LONG = 0x72  # CI field of records behind a long header
 _NOBODY = model.Identity("", "", None, None, "unknown", "F" * 16)
 
 
@@ -44,10 +49,18 @@ def keys(records: Sequence[Record]) -> list[str]:
 
 
 def _base_key(record: Record) -> str:
-    words = [_understood(record).quantity, *record.modifiers]
-    if record.function != "instantaneous":
-        words.append(record.function)
-    for name, number in (("tariff", record.tariff), ("subunit", record.subunit), ("storage", record.storage)):
+    what = _understood(record).quantity, record.modifiers, record.function
+    return _base_key_of(*what, record.storage, record.tariff, record.subunit)
+
+
+@lru_cache(maxsize=4096)
+def _base_key_of(
+    quantity: str, modifiers: tuple[str, ...], function: str, storage: int, tariff: int, subunit: int
+) -> str:
+    words = [quantity, *modifiers]
+    if function != "instantaneous":
+        words.append(function)
+    for name, number in (("tariff", tariff), ("subunit", subunit), ("storage", storage)):
         if number:
             words.append(f"{name}_{number}")
     return re.sub(r"[^a-z0-9]+", "_", "_".join(words).lower()).strip("_") or "value"
@@ -90,13 +103,46 @@ def reading(
     `zone` is that of the meter's clock; without it, its times stay naive. `identity` stands in where no header says
     who answered (CI 78, 7A). `profile`: what is known of such meters.
     """
+    forms = forms_of(telegrams, zone, profile)
+    if forms is not None:
+        for form in forms.known:
+            values = form.values(telegrams)
+            if values is not None:
+                who = _sender(telegrams, identity, profile)
+                moment = taken_at if taken_at.tzinfo is UTC else taken_at.astimezone(UTC)
+                return model.Reading.drafted(meter, who, moment, Filled(form, values, telegrams))
+    lesson = _whole(meter, telegrams, taken_at, zone, identity, profile)
+    if forms is not None:
+        forms.learn(lesson)
+    return lesson.taken
+
+
+def reading_whole(
+    meter: str,
+    telegrams: Sequence[Telegram],
+    taken_at: datetime,
+    zone: tzinfo | None = None,
+    identity: model.Identity | None = None,
+    profile: Profile | None = None,
+) -> model.Reading:
+    """As `reading`, made record by record whatever was seen before."""
+    return _whole(meter, telegrams, taken_at, zone, identity, profile).taken
+
+
+def _whole(
+    meter: str,
+    telegrams: Sequence[Telegram],
+    taken_at: datetime,
+    zone: tzinfo | None,
+    identity: model.Identity | None,
+    profile: Profile | None,
+) -> Lesson:
     known = understand(telegrams, profile)
     records = [record for telegram in known.telegrams for record in telegram.records]
     named = list(zip(keys(records), records, strict=True))
-    headers = [telegram.header for telegram in telegrams if telegram.header]
-    return model.Reading(
+    taken = model.Reading(
         meter=meter,
-        identity=_measuring(next(filter(None, map(identity_of, headers)), identity or _NOBODY), profile),
+        identity=_sender(telegrams, identity, profile),
         taken_at=taken_at.astimezone(UTC),
         status=known.status,
         measurements=tuple(_measurements(named, known.shows, zone)),
@@ -105,6 +151,27 @@ def reading(
         model="" if profile is None else profile.name,
         flags=() if profile is None else profile.words,
     )
+    measure = partial(_measurement, zone=zone)
+    return Lesson(telegrams, known, [key for key, _ in named], taken, profile, measure)
+
+
+def _sender(telegrams: Sequence[Telegram], identity: model.Identity | None, profile: Profile | None) -> model.Identity:
+    """Who has sent the telegrams by their headers, else `identity`."""
+    for telegram in telegrams:
+        frame = telegram.frame
+        if telegram.layout is not None and frame.ci == _LONG:
+            return _measuring(_identity(frame.data[:8]), profile)
+        found = identity_of(telegram.header) if telegram.header is not None else None
+        if found is not None:
+            return _measuring(found, profile)
+    return _measuring(identity or _NOBODY, profile)
+
+
+@lru_cache(maxsize=4096)
+def _identity(sender: bytes) -> model.Identity:
+    """Of the first eight bytes of a long header."""
+    header = header_of(LongFrame(0x08, 0, _LONG, sender + bytes(4)))
+    return (identity_of(header) if header is not None else None) or _NOBODY
 
 
 def _measuring(identity: model.Identity, profile: Profile | None) -> model.Identity:
@@ -143,27 +210,34 @@ def alarm_of(
 def _measurements(
     named: Sequence[tuple[str, Record]], shows: Sequence[Show], zone: tzinfo | None
 ) -> Iterator[model.Measurement]:
-    for (key, sent), show in zip(named, shows, strict=True):
-        record = _understood(sent)
-        kind = record.kind
-        if kind == "raw" or record.quantity in SECRET:
-            continue
-        value, unit, decimals = _user_value(record, zone)
-        yield model.Measurement(
-            key=key,
-            quantity=record.quantity,
-            kind=kind,
-            value=value,
-            unit=unit,
-            decimals=decimals,
-            function=record.function,
-            storage=record.storage,
-            tariff=record.tariff,
-            subunit=record.subunit,
-            modifiers=record.modifiers,
-            effect=record.effect,
-            show=show,
-        )
+    for (key, record), show in zip(named, shows, strict=True):
+        measurement = _measurement(key, record, show, zone)
+        if measurement is not None:
+            yield measurement
+
+
+def _measurement(key: str, sent: Record, show: Show, zone: tzinfo | None) -> model.Measurement | None:
+    """What a record measures; None of raw data and secrets."""
+    record = _understood(sent)
+    kind = record.kind
+    if kind == "raw" or record.quantity in SECRET:
+        return None
+    value, unit, decimals = _user_value(record, zone)
+    return model.Measurement(
+        key=key,
+        quantity=record.quantity,
+        kind=kind,
+        value=value,
+        unit=unit,
+        decimals=decimals,
+        function=record.function,
+        storage=record.storage,
+        tariff=record.tariff,
+        subunit=record.subunit,
+        modifiers=record.modifiers,
+        effect=record.effect,
+        show=show,
+    )
 
 
 def _user_value(record: Record, zone: tzinfo | None) -> tuple[model.Value, str | None, int | None]:
@@ -172,8 +246,7 @@ def _user_value(record: Record, zone: tzinfo | None) -> tuple[model.Value, str |
         number = value if isinstance(value, int | Decimal) and not _is_doubtful(record) else None
         if not _UNKNOWN_UNIT.isdisjoint(record.modifiers):
             return number, None, None
-        user = to_user(number, record.quantity, record.unit, record.exponent)
-        return user.value, user.unit, user.decimals
+        return in_user_unit(number, record.quantity, record.unit, record.exponent)
     if isinstance(value, datetime) and zone is not None:
         return _in_zone(value, zone, summer_time=record.summer_time), None, None
     if isinstance(value, str):

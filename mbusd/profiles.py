@@ -1,12 +1,16 @@
 """Profiles of makers' meters out of YAML files: those that are shipped and those in a user's folder.
 
-A profile that carries a telegram is tried on it before anybody relies on it.
+A profile that carries a telegram is tried on it before anybody relies on it. What is shipped is read when the first
+meter of its maker has answered: most houses have meters of one or two makers.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mbusd import normalise
 from mbusd.mbus import telegram
@@ -16,25 +20,30 @@ from mbusd.mbus.frames import LongFrame, parse
 from mbusd.mbus.profile import Profile, merged, profiles_for
 from mbusd.mbus.telegram import Telegram
 from mbusd.mbus.understanding import Understanding, understand
-from mbusd.profile_shapes import FileShape, TrialShape
 from mbusd.strict_yaml import Document, FileError, Location, Problem, read, shaped
 
+if TYPE_CHECKING:
+    from mbusd.profile_shapes import TrialShape
+
 _SHIPPED = Path(__file__).parent / "profile_data"
+_MAKER = re.compile(r"^ *-? *manufacturer: *([A-Z]{3})\b", re.MULTILINE)
 _LATER = datetime(2000, 1, 1, tzinfo=UTC)  # a reading needs a moment; what a test says does not hang on it
 
 
 class Shelf:
-    """All profiles that may be wanted; the one of a meter by its secondary address."""
+    """Profiles that may be wanted, with those that are shipped if `has_shipped`; the one of a meter by its address."""
 
-    def __init__(self, profiles: Sequence[Profile] = ()) -> None:
+    def __init__(self, profiles: Sequence[Profile] = (), *, has_shipped: bool = False) -> None:
         self._profiles = tuple(profiles)
+        self._has_shipped = has_shipped
         self._taken: dict[str, Profile | None] = {}
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Shelf) and self._profiles == other._profiles
+        mine = self._profiles, self._has_shipped
+        return isinstance(other, Shelf) and mine == (other._profiles, other._has_shipped)
 
     def __hash__(self) -> int:
-        return hash(self._profiles)
+        return hash((self._profiles, self._has_shipped))
 
     def of(self, address: SecondaryAddress | None) -> Profile | None:
         """What is known of the meter with this address; None where nothing is, or it has not said who it is."""
@@ -44,7 +53,8 @@ class Shelf:
         if kind not in self._taken:
             maker, version, medium = address.to_bytes()[4:6], address.to_bytes()[6], address.to_bytes()[7]
             letters = manufacturer_letters(int.from_bytes(maker, "little"))
-            self._taken[kind] = merged(profiles_for(self._profiles, letters, version, medium))
+            shipped = _shipped_of(letters) if self._has_shipped else ()
+            self._taken[kind] = merged(profiles_for((*self._profiles, *shipped), letters, version, medium))
         return self._taken[kind]
 
 
@@ -53,10 +63,17 @@ def shipped() -> tuple[Profile, ...]:
     return tuple(profile for path in _files(_SHIPPED) for profile in load(path))
 
 
+@lru_cache(maxsize=256)
+def _shipped_of(manufacturer: str) -> tuple[Profile, ...]:
+    """Those that are shipped and about meters of this maker."""
+    paths = [path for path in _files(_SHIPPED) if manufacturer in _MAKER.findall(path.read_text("utf-8"))]
+    return tuple(profile for path in paths for profile in load(path))
+
+
 def shelf_of(own: Path | None) -> tuple[Shelf, tuple[str, ...]]:
     """What is shipped and, before it, what stands in a user's own folder; and what is wrong with files there."""
     good, problems = ((), ()) if own is None else in_folder(own)
-    return Shelf((*good, *shipped())), problems
+    return Shelf(good, has_shipped=True), problems
 
 
 def in_folder(folder: Path) -> tuple[tuple[Profile, ...], tuple[str, ...]]:
@@ -79,6 +96,8 @@ def _files(folder: Path) -> list[Path]:
 
 def load(path: Path, *, is_own: bool = False) -> tuple[Profile, ...]:
     """The profiles of one file, each tried on its own telegram. Raises FileError with everything that is wrong."""
+    from mbusd.profile_shapes import FileShape  # noqa: PLC0415 - the shapes take longer to build than all the rest
+
     found = read(path)
     shapes = shaped(found, FileShape).profiles
     profiles = []
@@ -107,7 +126,7 @@ def _overlaps(found: Document, profile: Profile, here: Location) -> Iterator[Pro
                 )
 
 
-def _failures(profile: Profile, test: TrialShape, here: Location) -> Iterator[Problem]:
+def _failures(profile: Profile, test: "TrialShape", here: Location) -> Iterator[Problem]:
     """What a profile's own telegram says otherwise than its author expects."""
     telegrams = []
     for index, data in enumerate(test.telegram):

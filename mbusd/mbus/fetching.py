@@ -138,18 +138,20 @@ def understand(frame: LongFrame, expected: SecondaryAddress | None) -> Telegram:
     answered = address_in(telegram)
     if expected is not None and answered is not None and not expected.matches(answered):
         raise WrongMeter(str(expected), str(answered))
-    number = fabrication_in(telegram)
-    if expected is not None and expected.fabrication and number not in (None, expected.fabrication):
-        raise WrongMeter(str(expected), f"fabrication number {number}")
+    if expected is not None and expected.fabrication:
+        number = fabrication_in(telegram)
+        if number not in (None, expected.fabrication):
+            raise WrongMeter(str(expected), f"fabrication number {number}")
     if _is_excuse(telegram):
         raise Refused(TOO_MANY_READ_OUTS, "it sends no data now, and its status says that it is busy")
     return telegram
 
 
 def _is_excuse(telegram: Telegram) -> bool:
+    if telegram.header is None or telegram.header.status & 0x03 != _BUSY:
+        return False
     has_content = telegram.records or telegram.manufacturer_data or telegram.more_follows or telegram.encrypted
-    is_busy = telegram.header is not None and telegram.header.status & 0x03 == _BUSY
-    return is_busy and not has_content and telegram.error is None
+    return not has_content and telegram.error is None
 
 
 def fabrication_in(telegram: Telegram) -> str | None:

@@ -6,6 +6,7 @@ frame that somebody typed, raises.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from zlib import adler32
 
 from mbusd.mbus.errors import DecodeError
 
@@ -82,14 +83,14 @@ def parse(data: bytes) -> Frame:
     if not data:
         raise DecodeError("empty", "no bytes", 0)
     match data[0]:
+        case 0x68:
+            return _parse_long(data)
         case 0xE5 | 0xA2:
             if len(data) > 1:
                 raise DecodeError("length", f"{data[0]:02X} is a whole frame, here are {len(data)} bytes", 1)
             return Ack() if data[0] == ACK else Nack()
         case 0x10:
             return _parse_short(data)
-        case 0x68:
-            return _parse_long(data)
         case _:
             raise DecodeError("start", f"{data[0]:02X} begins no frame: E5, 10 or 68 do", 0)
 
@@ -119,7 +120,7 @@ def _parse_long(data: bytes) -> LongFrame:
         )
     if data[-1] != STOP:
         raise DecodeError("stop", f"the stop byte is {data[-1]:02X}, not 16", len(data) - 1)
-    checksum = sum(data[4:-2]) & 0xFF
+    checksum = adler32(data[4:-2]) - 1 & 0xFF  # its low half is 1 and the sum, which is less than its modulus
     if checksum != data[-2]:
         raise DecodeError("checksum", f"the checksum is {data[-2]:02X}, {checksum:02X} would be right", len(data) - 2)
     return LongFrame(data[4], data[5], data[6], bytes(data[7:-2]))

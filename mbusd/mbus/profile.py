@@ -7,6 +7,7 @@ byte is that of EN 13757-3 cl. 5.11, the block behind DIF 0F that of cl. 6.5.
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final, Literal
 
 from mbusd.mbus.records import Function, Kind, Record
@@ -71,13 +72,14 @@ class Rule:
 
     def fits(self, record: Record, vib: bytes) -> bool:
         """Whether it is about a record; `vib` is the record's without the VIFEs that the profile ignores."""
+        if not any(vib_fits(pattern, vib) for pattern in self.vibs):
+            return False
         return (
             (self.functions is None or record.function in self.functions)
             and within(record.storage, self.storages)
             and within(record.tariff, self.tariffs)
             and within(record.subunit, self.subunits)
             and within(len(record.raw), self.lengths)
-            and any(vib_fits(pattern, vib) for pattern in self.vibs)
         )
 
     def overlaps(self, other: "Rule") -> bool:
@@ -219,6 +221,7 @@ def spans_meet(mine: tuple[Span, ...] | None, theirs: tuple[Span, ...] | None) -
     return any(a[0] <= b[1] and b[0] <= a[1] for a in mine for b in theirs)
 
 
+@lru_cache(maxsize=8192)
 def vib_fits(pattern: str, vib: bytes) -> bool:
     """Whether a VIB is one of a pattern: hex digits, `?` for any."""
     if not vib or len(pattern) != 2 * len(vib):

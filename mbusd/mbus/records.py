@@ -16,7 +16,17 @@ from mbusd.mbus.address import SecondaryAddress, manufacturer_letters
 from mbusd.mbus.errors import DecodeError
 from mbusd.mbus.vif import Effect, ValueInformation, VifKind, is_vife, value_information
 
-__all__ = ["DataBlock", "Effect", "Function", "Kind", "Record", "Value", "decode_records"]
+__all__ = [
+    "Conversion",
+    "DataBlock",
+    "Effect",
+    "Function",
+    "Kind",
+    "Record",
+    "Value",
+    "conversion_of",
+    "decode_records",
+]
 
 Value = int | Decimal | str | date | datetime | bytes | None
 Function = Literal["instantaneous", "maximum", "minimum", "error"]
@@ -84,6 +94,15 @@ class DataBlock:
     manufacturer_data: bytes | None = None
     more_follows: bool = False
     error: DecodeError | None = None
+    ends: tuple[int, ...] = ()  # where the data of each record end
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """How the data of one record become its value: `convert`, then what the VIB says of numbers."""
+
+    convert: Callable[[bytes], Value]
+    exponent: int | None  # of the power of ten that scales a number; None where there is more to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,21 +120,36 @@ class _DataInformation:
 def decode_records(data: bytes, offset: int = 0, *, high_byte_first: bool = False) -> DataBlock:
     """All records of `data`, which stands at byte `offset` of its frame. Never raises: see DataBlock.error."""
     records: list[Record] = []
+    ends: list[int] = []
     at = 0
     try:
         while at < len(data):
             dif = data[at]
             if dif in (0x0F, 0x1F):
-                return DataBlock(tuple(records), data[at + 1 :], dif == 0x1F)
+                return DataBlock(tuple(records), data[at + 1 :], dif == 0x1F, None, tuple(ends))
             if dif == 0x2F:
                 at += 1
                 continue
             record, at = _record(data, at, high_byte_first=high_byte_first)
             if record is not None:
                 records.append(record)
+                ends.append(at)
     except DecodeError as error:
-        return DataBlock(tuple(records), error=DecodeError(error.code, error.message, offset + at))
-    return DataBlock(tuple(records))
+        trouble = DecodeError(error.code, error.message, offset + at)
+        return DataBlock(tuple(records), error=trouble, ends=tuple(ends))
+    return DataBlock(tuple(records), ends=tuple(ends))
+
+
+def conversion_of(record: Record) -> Conversion | None:
+    """How the value of a decoded record came about; None of one whose length stands in an LVAR byte."""
+    codes, text, _ = _vib(record.vib, 0)
+    coding, _ = DATA_FIELDS[record.dib[0] & 0x0F]
+    if coding == "lvar":
+        return None
+    said = value_information(codes, text)
+    _, convert = _conversion(said.kind, said.data_type, said.quantity, coding, len(record.raw))
+    is_plain = said.factor is None and said.offset is None
+    return Conversion(convert, said.exponent if is_plain else None)
 
 
 def _record(data: bytes, start: int, *, high_byte_first: bool) -> tuple[Record | None, int]:

@@ -1,12 +1,13 @@
 """The application content of one long frame: CI field, header, records (EN 13757-3 cl. 4 to 6)."""
 
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
 
 from mbusd.mbus.address import manufacturer_letters
 from mbusd.mbus.errors import DecodeError
 from mbusd.mbus.fixed import FIXED_SIZE, is_fixed, medium_of_fixed, records_of_fixed
 from mbusd.mbus.frames import LongFrame
+from mbusd.mbus.layout import Layout, Layouts, layouts_of
 from mbusd.mbus.records import DataBlock, Record, decode_records
 from mbusd.mbus.status import status_words
 
@@ -66,7 +67,8 @@ class Header:
 class Telegram:
     """What one frame says. `error` is set where the records end before the data do; what came before stands.
 
-    The first byte that was not decoded then stands at `error.offset` of the frame.
+    The first byte that was not decoded then stands at `error.offset` of the frame. Of a telegram whose `layout` is
+    known the rest is decoded when somebody looks at it.
     """
 
     frame: LongFrame
@@ -76,20 +78,66 @@ class Telegram:
     more_follows: bool
     encrypted: bool
     error: DecodeError | None = None
+    layout: Layout | None = field(default=None, init=False, compare=False, repr=False)  # not of a `replace`d one
+    whole: int = field(default=0, init=False, compare=False, repr=False)  # the data as one number, where there is one
+
+    if not TYPE_CHECKING:  # what is not there yet; to type checkers it always is
+
+        def __getattr__(self, name: str) -> object:
+            layout = self.layout if name in _LATER else None
+            if layout is None:
+                raise AttributeError(f"a Telegram has no {name}")
+            match name:
+                case "header":
+                    object.__setattr__(self, name, header_of(self.frame))
+                case "more_follows":
+                    object.__setattr__(self, name, layout.more_follows)
+                case "encrypted":
+                    object.__setattr__(self, name, layout.encrypted)
+                case "error":
+                    object.__setattr__(self, name, None)
+                case _:
+                    said = _variable(self.frame)
+                    object.__setattr__(self, "records", said.records)
+                    object.__setattr__(self, "manufacturer_data", said.manufacturer_data)
+            return object.__getattribute__(self, name)
+
+
+_LATER: Final = frozenset({"header", "records", "manufacturer_data", "more_follows", "encrypted", "error"})
+_new = Telegram.__new__
+_set_frame, _set_layout, _set_whole = (Telegram.__dict__[name].__set__ for name in ("frame", "layout", "whole"))
 
 
 def decode(frame: LongFrame) -> Telegram:
     """The telegram in a frame. Raises DecodeError where there is none, as in a meter's report of an application error.
 
-    Offsets in errors count from the first byte of the frame. Encrypted data are recognised, not decoded.
+    Offsets in errors count from the first byte of the frame. Encrypted data are recognised, not decoded. A frame of a
+    layout that was seen before costs next to nothing until somebody looks at its records.
     """
+    ci, data = frame.ci, frame.data
+    if ci not in _WITH_LAYOUT:
+        return decode_whole(frame)
+    layouts = layouts_of(ci, len(data), data[4:8] if ci in _LONG else b"")
+    whole = int.from_bytes(data, "little")
+    for layout in layouts.known:
+        if whole & layout.mask == layout.skeleton:
+            telegram = _new(Telegram)
+            _set_frame(telegram, frame)
+            _set_layout(telegram, layout)
+            _set_whole(telegram, whole)
+            return telegram
+    return _variable(frame, layouts)
+
+
+_LONG: Final = frozenset({0x72, 0x76})
+_WITH_LAYOUT: Final = frozenset({0x72, 0x76, 0x78, 0x7A})
+
+
+def decode_whole(frame: LongFrame) -> Telegram:
+    """As `decode`, and all of it at once, whatever was seen before."""
     match frame.ci:
-        case 0x72 | 0x76:
-            return _variable(frame, _long_header(frame), LONG_HEADER)
-        case 0x7A:
-            return _variable(frame, _short_header(frame), SHORT_HEADER)
-        case 0x78:
-            return _variable(frame, None, 0)
+        case 0x72 | 0x76 | 0x7A | 0x78:
+            return _variable(frame)
         case 0x73:
             return _fixed(frame)
         case 0x70:
@@ -106,14 +154,38 @@ def decode(frame: LongFrame) -> Telegram:
             raise DecodeError("unsupported_ci", f"CI field {ci:02X} is {_ci_name(ci)}, which is not decoded", 6)
 
 
-def _variable(frame: LongFrame, header: Header | None, size: int) -> Telegram:
-    """Records behind a header of `size` bytes."""
+def _variable(frame: LongFrame, layouts: Layouts | None = None) -> Telegram:
+    """Records behind a header; `layouts` learn from it."""
+    header, size = _header(frame)
     encrypted = header is not None and header.is_encrypted
-    high_first = frame.ci == 0x76
-    block = DataBlock(())
+    block = None
     if not encrypted:
-        block = decode_records(frame.data[size:], DATA_OFFSET + size, high_byte_first=high_first)
-    return Telegram(frame, header, block.records, block.manufacturer_data, block.more_follows, encrypted, block.error)
+        block = decode_records(frame.data[size:], DATA_OFFSET + size, high_byte_first=frame.ci == 0x76)
+    layout = None if layouts is None else layouts.learn(frame.ci, frame.data, block, size)
+    block = block or DataBlock(())
+    telegram = Telegram(
+        frame, header, block.records, block.manufacturer_data, block.more_follows, encrypted, block.error
+    )
+    if layout is not None:
+        _set_layout(telegram, layout)
+        _set_whole(telegram, int.from_bytes(frame.data, "little"))
+    return telegram
+
+
+def header_of(frame: LongFrame) -> Header | None:
+    """The header of a frame with records; None where its CI field announces none. Raises DecodeError."""
+    return _header(frame)[0]
+
+
+def _header(frame: LongFrame) -> tuple[Header | None, int]:
+    """The header that the CI field announces, and its bytes."""
+    match frame.ci:
+        case 0x72 | 0x76:
+            return _long_header(frame), LONG_HEADER
+        case 0x7A:
+            return _short_header(frame), SHORT_HEADER
+        case _:
+            return None, 0
 
 
 def _long_header(frame: LongFrame) -> Header:

@@ -75,14 +75,46 @@ def _decimal(shown: str) -> str:
 
 def real(raw: bytes) -> Decimal:
     """Type H: the shortest decimal that stands for this IEEE 754 single."""
-    number: float = struct.unpack("<f", raw)[0]
+    return Decimal(shortest(raw))
+
+
+def shortest(raw: bytes) -> str:
+    """The digits of a real, perhaps with an exponent, as few as tell it from all other singles."""
+    (number,) = _SINGLE.unpack(raw)
+    bits = int.from_bytes(raw, "little")
+    half = _HALVES[bits >> 23 & 0xFF]
+    if not half or not bits & 0x7FFFFF:
+        return _tried(number, raw)
+    # Neighbours are as far below as above: what is nearer than half the way to them stands for this number, and if p
+    # digits do, p + 1 do. Fewer than seven, their last zeros not counted, are found with the first attempt.
+    shown = f"{number:.7g}"
+    away = abs(float(shown) - number)
+    if away < half:
+        shorter = shown if len(shown) < 7 else f"{number:.6g}"
+        away = abs(float(shorter) - number)
+        if away != half:
+            return shorter if away < half else shown
+    elif away > half:
+        shown = f"{number:.8g}"
+        away = abs(float(shown) - number)
+        if away != half:
+            return shown if away < half else f"{number:.9g}"
+    return _tried(number, raw)
+
+
+def _tried(number: float, raw: bytes) -> str:
     if not math.isfinite(number):
         _no_value(f"the real {_hex(raw)} is not a number")
     for places in range(1, 9):
         shorter = f"{number:.{places}g}"
         if _packs_to(float(shorter), raw):
-            return Decimal(shorter)
-    return Decimal(f"{number:.9g}")
+            return shorter
+    return f"{number:.9g}"
+
+
+_SINGLE = struct.Struct("<f")
+_HALVES = (0.0, *(2.0 ** (exponent - 151) for exponent in range(1, 255)), 0.0)
+"""Half the distance of neighbours, by the exponent; 0 where there is none, or the exponent says something else."""
 
 
 def _packs_to(number: float, raw: bytes) -> bool:

@@ -24,10 +24,11 @@ from mbusd.model import (
     Value,
 )
 from mbusd.sinks.requests import Asked, request
+from mbusd.sinks.state import state
 
 ONLINE = "online"
 OFFLINE = "offline"
-OWN_TOPICS = frozenset({"alarm", "availability", "get", "interval", "telegram"})
+OWN_TOPICS = frozenset({"alarm", "availability", "get", "history", "interval", "telegram"})
 """Words behind a meter's name that no key may take; no quantity is called so."""
 
 
@@ -41,6 +42,7 @@ class Message:
     qos: int = 1
     is_unique: bool = False  # a later message on the same topic does not stand in for this one
     is_fleeting: bool = False  # of now or never: whoever takes it puts the time to it
+    is_stream: bool = False  # has its time with it and must not be lost: QoS 1, not retained, in order
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Topics:
     qos: int = 1  # of readings
     values: bool = True
     telegrams: bool = False
+    history: bool = False
 
     @property
     def bridge_state(self) -> str:
@@ -99,14 +102,25 @@ class Topics:
 
     def of_reading(self, reading: Reading, keys: Iterable[str]) -> Iterator[Message]:
         """One JSON document, one topic a value; every key of `keys` is in the document, null where it was not sent."""
-        yield self._of_meter(self.meter(reading.meter), exact_json.dumps(_document(reading, keys)))
-        if self.values:
+        yield self._of_meter(self.meter(reading.meter), state(reading, keys))
+        if self.values and reading.draft is not None:
+            for key, text in reading.draft.texts():
+                if key not in OWN_TOPICS:
+                    yield self._of_meter(f"{self.base}/{reading.meter}/{key}", plain_text(text))
+        elif self.values:
             for item in reading.measurements:
                 if item.key not in OWN_TOPICS:
                     yield self.of_value(reading.meter, item.key, item.value)
         if self.telegrams:
             payload = " ".join(telegram.hex().upper() for telegram in reading.telegrams)
             yield Message(f"{self.base}/{reading.meter}/telegram", payload, retain=False)
+
+    def of_history(self, reading: Reading) -> Iterator[Message]:
+        """The reading as it is, with its time, for those who want every one; nothing unless `history` is on."""
+        if self.history:
+            payload = exact_json.dumps(_document(reading))
+            topic = f"{self.meter(reading.meter)}/history"
+            yield Message(topic, payload, retain=False, is_unique=True, is_stream=True)
 
     def of_value(self, meter: str, key: str, value: Value) -> Message:
         """The value alone; an empty payload, which clears the topic, where the meter has none."""
@@ -212,6 +226,13 @@ def plain(value: Value) -> str:
     return value if isinstance(value, str) else exact_json.dumps(value).strip('"')
 
 
+def plain_text(text: str) -> str:
+    """The JSON text of a value as the plain text of its own topic."""
+    if text == "null":
+        return ""
+    return str(json.loads(text)) if text[0] == '"' else text
+
+
 def _data(command: Command | None, outcome: Outcome) -> JsonValue:
     """What the answer to a command consists of."""
     if outcome.found is not None:
@@ -261,6 +282,7 @@ def _meter(info: MeterInfo) -> dict[str, JsonValue]:
         "interval": info.interval,
         "last_read": None if info.last_read is None else _utc(info.last_read),
         "failures": info.failures,
+        "implausible": info.implausible,
     }
 
 

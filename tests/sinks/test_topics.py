@@ -90,6 +90,28 @@ def test_how_readings_are_published_is_configured() -> None:
     assert TOPICS.of_value("m", "energy", None) == Message("mbusd/m/energy", "")
 
 
+def test_history_is_each_reading_with_its_time_for_a_stream_that_loses_nothing() -> None:
+    taken = replace(reading(energy=None, volume=Decimal("2.720"), number=10**20), status=("power_low",))
+    topics = Topics("house/mbus", retain=True, qos=0, values=False, history=True)
+    (message,) = topics.of_history(taken)
+    assert message == Message(
+        "house/mbus/heat_pump/history",
+        '{"time": "2026-11-20T12:00:00Z", "status": ["power_low"], "energy": null, "volume": 2.72, '
+        '"number": 100000000000000000000}',
+        retain=False,
+        qos=1,
+        is_unique=True,
+        is_stream=True,
+    )
+    (state,) = topics.of_reading(taken, ())
+    assert message.payload == state.payload
+    assert not state.is_stream
+
+
+def test_there_is_no_history_unless_it_is_wanted() -> None:
+    assert list(TOPICS.of_history(reading())) == []
+
+
 def test_states() -> None:
     assert TOPICS.of_bridge(online=True) == Message("mbusd/bridge/state", "online")
     assert TOPICS.of_bridge(online=False) == Message("mbusd/bridge/state", "offline")
@@ -99,11 +121,12 @@ def test_states() -> None:
 
 
 def test_statistics() -> None:
-    message = TOPICS.of_statistics("cellar", BusStatistics(5, 1, 20, 2, 3, 4, 1, 0.12345, overload=True))
+    message = TOPICS.of_statistics("cellar", BusStatistics(5, 1, 20, 2, 3, 4, 1, 0.12345, overload=True, implausible=6))
     assert message.topic == "mbusd/bus/cellar/statistics"
     assert json.loads(message.payload) == {
         "read_outs": 5,
         "failures": 1,
+        "implausible": 6,
         "requests": 20,
         "retries": 2,
         "timeouts": 3,
@@ -167,7 +190,7 @@ def test_whose_alarm_it_is(topic: str, meter: str | None) -> None:
 
 def test_no_value_takes_a_topic_that_means_something_else() -> None:
     """A value under `get` would be a request to read the meter, and so on for ever."""
-    taken = reading(energy=1, get=2, alarm=3, availability=4, telegram=5, alarm_status=6)
+    taken = reading(energy=1, get=2, alarm=3, availability=4, telegram=5, alarm_status=6, history=7, interval=8)
     topics = [message.topic for message in TOPICS.of_reading(taken, ())]
     assert topics == ["mbusd/heat_pump", "mbusd/heat_pump/energy", "mbusd/heat_pump/alarm_status"]
     rows = [row for rows in (vif.PRIMARY, vif.FB, vif.FD, vif.FD_FD, vif.FIXED) for row in rows]
@@ -196,6 +219,7 @@ def test_the_list_of_meters() -> None:
             "interval": "10s",
             "last_read": "2026-11-20T12:00:00Z",
             "failures": 0,
+            "implausible": 0,
         },
         {
             "name": None,
@@ -206,6 +230,7 @@ def test_the_list_of_meters() -> None:
             "interval": "10s",
             "last_read": None,
             "failures": 7,
+            "implausible": 0,
         },
     ]
 
@@ -268,7 +293,27 @@ def test_requests(command: str, payload: str, asked: Command) -> None:
     ("command", "payload", "error"),
     [
         ("read", "", 'read needs the name of a meter: {"meter": "…"}'),
-        ("read", '{"meters": "x"}', 'read needs the name of a meter: {"meter": "…"}'),
+        (
+            "read",
+            '{"metre": "x"}',
+            "read: there is no field 'metre'; 'meter' is meant?; there are meter, force, transaction",
+        ),
+        ("read", '{"meter": "x", "now": 1}', "read: there is no field 'now'; there are meter, force, transaction"),
+        ("decode", '{"meter": "E5"}', "decode: there is no field 'meter'; there are hex, transaction"),
+        ("reload", '{"file": "x"}', "reload: there is no field 'file'; there are transaction"),
+        (
+            "set_address",
+            '{"meter": "x", "adress": 5}',
+            (
+                "set_address: there is no field 'adress'; 'address' is meant?; "
+                "there are meter, value, address, transaction"
+            ),
+        ),
+        (
+            "set_clock",
+            '{"meter": "x", "address": 5}',
+            "set_clock: there is no field 'address'; there are meter, value, clock, transaction",
+        ),
         ("read", '{"meter": true}', 'read needs the name of a meter: {"meter": "…"}'),
         ("read", '{"meter": ["x"]}', 'read needs the name of a meter: {"meter": "…"}'),
         ("read", "[1]", "the payload is a JSON object or the name of a meter"),
@@ -299,6 +344,19 @@ def test_what_cannot_be_echoed_is_taken_for_a_strange_name(payload: str) -> None
     assert asked.command == ReadNow(payload)
     (answer,) = TOPICS.of_outcome(asked, Outcome(error="there is no such meter"))
     assert json.loads(answer.payload) == {"status": "error", "error": "there is no such meter"}
+
+
+@pytest.mark.parametrize("command", REQUESTS)
+def test_a_transaction_may_stand_in_any_request_and_nothing_unknown_in_none(command: str) -> None:
+    for strange in ("transactoin", "", "__class__", "meters"):
+        asked = TOPICS.asked(f"mbusd/bridge/request/{command}", json.dumps({strange: "x", "transaction": 7}))
+        assert asked is not None
+        assert (asked.command, asked.transaction) == (None, 7)
+        assert f"{command}: there is no field '{strange}'" in (asked.error or "")
+    asked = TOPICS.asked(f"mbusd/bridge/request/{command}", '{"transaction": 7}')
+    assert asked is not None
+    assert asked.transaction == 7
+    assert "no field" not in (asked.error or "")
 
 
 def test_get_reads_a_meter_whatever_the_payload_and_is_not_answered() -> None:

@@ -1,0 +1,236 @@
+"""The quick way from bytes to readings and payloads says what the way record by record says, whatever is sent."""
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, tzinfo
+from functools import cache
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mbusd import exact_json, normalise, recognition
+from mbusd.mbus.address import SecondaryAddress
+from mbusd.mbus.errors import DecodeError
+from mbusd.mbus.fetching import address_in
+from mbusd.mbus.frames import LongFrame, parse
+from mbusd.mbus.layout import layouts_of
+from mbusd.mbus.profile import Profile
+from mbusd.mbus.telegram import Telegram, decode, decode_whole
+from mbusd.model import Identity, Reading
+from mbusd.profiles import Shelf, shelf_of
+from mbusd.shaping import Shape, shaped
+from mbusd.sinks.state import state
+from tests.telegram_samples import frame, long_header
+
+SHARED = Path(__file__).parents[2] / "shared" / "telegrams" / "telegrams.jsonl"
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+BERLIN = ZoneInfo("Europe/Berlin")
+Draw = Callable[[st.SearchStrategy[Any]], Any]
+ZONES: tuple[tzinfo | None, ...] = (None, UTC, BERLIN, ZoneInfo("Australia/Lord_Howe"), ZoneInfo("America/St_Johns"))
+RECORDS = (
+    "0C 78 78 56 34 12",  # fabrication number
+    "04 03 39 30 00 00 0C 13 21 43 65 00 0B 3B 13 00 F0 0A 5A 05 02",  # integer, BCD, BCD with a sign
+    "05 2E 00 00 29 41 05 5B CD CC AC 41 05 3E 17 B7 D1 38",  # reals
+    "04 6D 1D 2D 78 3B 42 6C 5F 3C 06 6D 00 1E 0C 14 3B 00",  # clocks and dates
+    "01 FD 17 00 02 FD 17 05 00 0D FD 0F 05 30 2E 31 2E 41",  # bits, text
+    "03 13 FF FF 0F 06 03 01 02 03 04 05 00 07 03 00 01 02 03 04 05 06 00",  # 3, 6 and 8 bytes
+    "02 23 10 0E 04 24 10 0E 00 00 02 27 11 00",  # hours, seconds, days
+    "04 10 07 00 00 00 01 00 0C 0C 00 00 00 00 04",  # places after the point, powers before it
+    "04 86 3B 10 00 00 00 84 10 06 05 00 00 00 C4 00 06 01 00 00 00",
+    "0F 01 02 03 04",
+)
+SAMPLES = tuple(frame(" ".join(records)) for records in (*((one,) for one in RECORDS), RECORDS[:8], RECORDS))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_known() -> None:
+    layouts_of.cache_clear()
+    recognition.forget()
+
+
+@cache
+def answers() -> tuple[LongFrame, ...]:
+    """Own telegrams, and those of real meters where they are at hand."""
+    lines = map(json.loads, SHARED.read_text("utf-8").splitlines()) if SHARED.exists() else ()
+    real = [parse(bytes.fromhex(line["hex"])) for line in lines if (line["kind"], line["direction"]) == ("ok", "slave")]
+    return (*SAMPLES, *(one for one in real if isinstance(one, LongFrame)))
+
+
+@cache
+def shelf() -> Shelf:
+    return shelf_of(None)[0]
+
+
+def profile_of(sent: LongFrame) -> Profile | None:
+    return shelf().of(address_in(decode_whole(sent)))
+
+
+def reading(said: Sequence[Telegram], zone: tzinfo | None, profile: Profile | None) -> Reading:
+    return normalise.reading("flat", said, NOON, zone, None, profile)
+
+
+def whole(sent: Sequence[LongFrame], zone: tzinfo | None = BERLIN, profile: Profile | None = None) -> Reading:
+    return normalise.reading_whole("flat", [decode_whole(one) for one in sent], NOON, zone, None, profile)
+
+
+def learnt(sent: LongFrame, zone: tzinfo | None = BERLIN, profile: Profile | None = None) -> Reading:
+    """The reading when this was heard some times before."""
+    for _ in range(4):
+        last = reading([decode(sent)], zone, profile)
+    return last
+
+
+def other(sent: LongFrame, data: bytes) -> LongFrame:
+    return LongFrame(sent.control, sent.address, sent.ci, data)
+
+
+def tampered(data: bytes, draw: Draw, spans: Sequence[tuple[int, int]]) -> bytes:
+    """Values that move, bits that flip anywhere, bytes that change places, an end that is missing."""
+    changed = bytearray(data)
+    what = draw(st.sampled_from(("values", "values", "values", "bits", "swap", "cut", "nothing")))
+    if what == "values" and spans:
+        for start, end in draw(st.lists(st.sampled_from(list(spans)), min_size=1, max_size=6)):
+            size = end - start
+            special = st.sampled_from((b"\xff" * size, bytes(size), (bytes(size) + b"\x80")[-size:] if size else b""))
+            digits = st.lists(st.integers(0, 99), min_size=size, max_size=size)
+            changed[start:end] = draw(
+                st.one_of(
+                    st.binary(min_size=size, max_size=size),
+                    special,
+                    digits.map(lambda pairs: bytes(int(f"{pair:02}", 16) for pair in pairs)),
+                )
+            )
+    elif what == "bits" and changed:
+        for at in draw(st.lists(st.integers(0, len(changed) - 1), min_size=1, max_size=3)):
+            changed[at] ^= 1 << draw(st.integers(0, 7))
+    elif what == "swap" and len(changed) > 1:
+        a, b = draw(st.integers(0, len(changed) - 1)), draw(st.integers(0, len(changed) - 1))
+        changed[a], changed[b] = changed[b], changed[a]
+    elif what == "cut":
+        return bytes(changed[: draw(st.integers(0, len(changed)))])
+    return bytes(changed)
+
+
+def said_of(way: Callable[[LongFrame], Telegram], sent: LongFrame) -> Telegram | tuple[str, str, int | None] | None:
+    try:
+        return way(sent)
+    except DecodeError as error:
+        return trouble(error)
+
+
+def trouble(error: DecodeError | None) -> tuple[str, str, int | None] | None:
+    return None if error is None else (error.code, error.message, error.offset)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.data())
+def test_both_ways_say_the_same_of_every_telegram(data: st.DataObject) -> None:
+    sent = data.draw(st.sampled_from(answers()))
+    zone = data.draw(st.sampled_from(ZONES))
+    profile = profile_of(sent) if data.draw(st.booleans()) else None
+    learnt(sent, zone, profile)
+    layout = decode(sent).layout
+    changed = other(sent, tampered(sent.data, data.draw, () if layout is None else layout.spans))
+    expected = said_of(decode_whole, changed)
+    if not isinstance(expected, Telegram):
+        assert said_of(decode, changed) == expected
+        return
+    for _ in range(3):  # unknown, learning, known
+        said = decode(changed)
+        taken, right = reading([said], zone, profile), whole([changed], zone, profile)
+        keys = tuple(data.draw(st.lists(st.sampled_from(("energy", "volume", 'é"%', "time_of")), max_size=3)))
+        assert state(taken, keys) == state(right, keys)
+        if taken.draft is not None:
+            values = [(item.key, exact_json.dumps(item.value)) for item in right.measurements]
+            assert list(taken.draft.texts()) == values
+        assert taken == right
+        assert trouble(said.error) == trouble(expected.error)
+        for name in ("frame", "header", "records", "manufacturer_data", "more_follows", "encrypted"):
+            assert getattr(said, name) == getattr(expected, name)
+
+
+@pytest.mark.parametrize("sent", SAMPLES)
+def test_own_telegrams_become_known(sent: LongFrame) -> None:
+    taken = learnt(sent)
+    assert taken.draft is not None
+    assert taken == whole([sent])
+    assert state(taken) == state(whole([sent]))
+
+
+def test_other_meters_of_the_kind_profit_and_keep_their_names() -> None:
+    sent = frame("04 03 39 30 00 00")
+    learnt(sent)
+    taken = reading([decode(frame("04 03 40 30 00 00", long_header("99999999")))], BERLIN, None)
+    assert taken.draft is not None
+    assert taken.identity.identification == "99999999"
+    assert state(taken) == '{"time": "2026-11-20T12:00:00Z", "status": [], "energy": 12.352}'
+
+
+def test_a_status_that_changes_is_told() -> None:
+    learnt(frame("04 03 39 30 00 00"))
+    taken = reading([decode(frame("04 03 39 30 00 00", long_header(status=4)))], BERLIN, None)
+    assert taken.status == ("power_low",)
+
+
+def test_a_value_that_becomes_invalid_is_null_and_told() -> None:
+    learnt(frame("04 03 39 30 00 00 0C 13 21 43 65 00"))
+    taken = reading([decode(frame("04 03 00 00 00 80 0C 13 21 43 6A 00"))], BERLIN, None)
+    assert state(taken) == '{"time": "2026-11-20T12:00:00Z", "status": [], "energy": null, "volume": null}'
+    assert len(taken.problems) == 2
+
+
+def test_a_small_number_is_written_without_an_exponent() -> None:
+    """10^-6 m3 each: 0.000007."""
+    sent = frame("04 10 07 00 00 00")
+    assert state(learnt(sent)).endswith('"volume": 0.000007}')
+
+
+def test_the_hour_that_comes_twice_is_told_apart() -> None:
+    """25 October 2026, 02:30, first in summer time, then not."""
+    for clock, offset in (("04 6D 1E 82 59 3A", "+02:00"), ("04 6D 1E 02 59 3A", "+01:00")):
+        assert f'"2026-10-25T02:30:00{offset}"' in state(learnt(frame(clock)))
+
+
+def test_two_telegrams_make_one_reading() -> None:
+    first, second = frame("04 03 39 30 00 00 1F"), frame("04 03 01 00 00 00 04 13 01 00 00 00")
+    for _ in range(4):
+        taken = reading([decode(first), decode(second)], BERLIN, None)
+    assert taken.draft is not None
+    assert taken == whole([first, second])
+    assert '"energy": 12.345, "energy_2": 0.001' in state(taken)
+
+
+def test_what_is_changed_of_a_draft_is_what_is_published() -> None:
+    """A reading that its owner wants in other words forgets how its meter would have said it."""
+    sent = frame("04 03 39 30 00 00")
+    taken = shaped(learnt(sent), Shape(rename={"energy": "heat"}))
+    assert taken.draft is None
+    assert '"heat": 12.345' in state(taken)
+
+
+def test_a_draft_keeps_its_values_under_another_name() -> None:
+    who = Identity("1", "", None, None, "unknown", "F" * 16)
+    taken = learnt(frame("04 03 39 30 00 00")).called("cellar", who)
+    assert (taken.meter, taken.identity) == ("cellar", who)
+    assert taken.draft is not None
+    assert [item.key for item in taken.measurements] == ["energy"]
+
+
+def test_an_own_profile_is_not_mixed_up_with_another() -> None:
+    """One layout under two profiles has two forms."""
+    sent = frame("04 03 39 30 00 00")
+    plain, named = None, Profile("KAM", "a meter", "a test", medium=7)
+    assert learnt(sent, BERLIN, plain).identity.medium == 4
+    assert learnt(sent, BERLIN, named).identity.medium == 7
+    assert learnt(sent, BERLIN, named).model == "a meter"
+    assert learnt(sent, BERLIN, plain).model == ""
+
+
+def test_an_address_of_a_known_meter_is_that_of_its_header() -> None:
+    sent = frame("04 03 39 30 00 00", long_header("87654321"))
+    learnt(sent)
+    assert address_in(decode(sent)) == SecondaryAddress("876543212D2C0804")
