@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import faulthandler
+import gc
 import logging
 import signal
 import time
@@ -13,6 +14,7 @@ from datetime import UTC, datetime
 from mbusd import __version__, clock, config, exact_json, systemd, watchdog
 from mbusd.buses import Buses
 from mbusd.exact_json import JsonValue
+from mbusd.flood import FloodGate
 from mbusd.memory import Memory
 from mbusd.model import Command, Event, Outcome, SetLogLevel
 from mbusd.orders import Orders, set_log_level
@@ -28,6 +30,7 @@ log = logging.getLogger(__name__)
 
 METERS_SECONDS = 5.0  # the list of meters is said this often at the most
 METERS_SHARE = 0.01  # of the processor's time, for the same: a block of flats has a long one
+METERS_RATE = 50_000  # characters a second, for the same
 LEARNING_SECONDS = 2.0  # for the broker to tell what was retained before we came
 LASTING = ("mqtt", "homeassistant", "emoncms", "state_dir")  # settings that only a restart changes
 BIRTH_SECONDS = 2.0  # Home Assistant has said that it is there; let it take a breath
@@ -70,11 +73,15 @@ class Daemon:
         self._orders = Orders(self._buses, self.reload, allows_writes=settings.mqtt.allow_writes)
         self._tasks: set[asyncio.Task[None]] = set()
         self._spool = spool
+        self._gate = FloodGate(lambda seconds, tell: asyncio.get_running_loop().call_later(seconds, tell))
+        self._is_birth_heard = False
         self._meters_said = False
         self._meters_cost = 0.0  # seconds of the processor
+        self._meters_size = 0  # characters
 
     async def run(self) -> None:
         """Everything at once, until cancelled. A bug in one part ends all of it: systemd starts it again."""
+        gc.freeze()  # code and settings live as long as we do: the collector need not look at them again and again
         self._say(self.publisher.greeting())
         try:
             async with asyncio.TaskGroup() as group:
@@ -94,31 +101,43 @@ class Daemon:
             if self._spool is not None:
                 self._spool.close()
 
+    @property
+    def requests_dropped(self) -> int:
+        """How many, because there were too many at once."""
+        return self._gate.dropped
+
     def _emit(self, event: Event) -> None:
         self._say(self.publisher.take(event))
         if self.publisher.meters_changed and not self._meters_said:
             self._meters_said = True
-            pause = max(METERS_SECONDS, self._meters_cost / METERS_SHARE)
+            pause = max(METERS_SECONDS, self._meters_cost / METERS_SHARE, self._meters_size / METERS_RATE)
             asyncio.get_running_loop().call_later(pause, self._say_meters)
 
     def _say_meters(self) -> None:
         self._meters_said = False
         began = time.thread_time()
-        self._say(self.publisher.meters())
+        messages = tuple(self.publisher.meters())
+        self._say(messages)
+        self._meters_size = sum(len(message.payload) for message in messages)
         self._meters_cost = time.thread_time() - began
 
-    def _say(self, messages: Iterator[Message]) -> None:
+    def _say(self, messages: Iterable[Message]) -> None:
         for message in messages:
             self.broker.publish(message)
 
     def _received(self, topic: str, payload: str, retained: bool) -> None:  # noqa: FBT001 - the broker's callback
         if self.publisher.is_birth(topic, payload):
-            self._start(self._after_birth())
+            if not self._is_birth_heard:
+                self._is_birth_heard = True
+                self._start(self._after_birth())
             return
         if self.publisher.learn(topic, payload):
             return
-        if not retained:
-            self._say(self.publisher.correction(topic, payload))
+        if topic == self.publisher.will.topic:
+            self._say(() if retained else self.publisher.correction(topic, payload))
+            return
+        if not self._gate.admits(time.monotonic()):
+            return
         asked = self.publisher.asked(topic, payload)
         if asked is None:
             return
@@ -179,6 +198,7 @@ class Daemon:
 
     async def _after_birth(self) -> None:
         await asyncio.sleep(BIRTH_SECONDS)
+        self._is_birth_heard = False
         self.broker.say_everything()
         self._say(self.publisher.after_birth())
 

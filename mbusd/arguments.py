@@ -3,11 +3,11 @@
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, NoReturn, TypeVar, get_args
+from typing import Literal, NoReturn, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from mbusd.mbus.address import Address, PrimaryAddress, SecondaryAddress, parse_address
-from mbusd.mbus.clocks import ClockType
+from mbusd.printable import printable
 from mbusd.settings import BAUDRATES, USUAL_FILE, seconds, window
 from mbusd.transport import check_port
 
@@ -18,7 +18,7 @@ class Parser(argparse.ArgumentParser):
     """Says a mistake in one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} ({self.prog} --help says more)\n")
+        self.exit(2, f"{self.prog}: {printable(message)} ({self.prog} --help says more)\n")
 
 
 def config(command: argparse.ArgumentParser) -> None:
@@ -122,7 +122,7 @@ def set_clock(command: argparse.ArgumentParser, moment: Callable[[str], object])
     command.add_argument(
         "--type",
         type=str.upper,
-        choices=get_args(ClockType),
+        choices=("F", "I", "G"),
         help="F: to the minute, I: to the second, G: the date alone; default: that of the meter's own clock",
     )
     command.add_argument("--zone", type=worded(_zone), help="of the meter's clock; default: this computer's")

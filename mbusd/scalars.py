@@ -20,6 +20,7 @@ _UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 SHORTEST_WINDOW, LONGEST_WAIT = 0.01, 60.0  # seconds; gateways and radio bridges take some, nothing takes a minute
 _OF_ANSWERS = frozenset({0x69, 0x6A, 0x6B, *range(0x6E, 0x80)})  # CI fields
 _DURATION = re.compile(r"(\d+(?:\.\d+)?) *(s|m|min|h|d)?")
+_LONGEST_LABEL = 64  # of the name of a host, and one
 _BYTES_IN = {"kB": 10**3, "MB": 10**6, "GB": 10**9}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) *(kB|MB|GB)?")
 SMALLEST_FILE, LARGEST_FILE = 10**6, 64 * 10**9  # bytes
@@ -112,6 +113,8 @@ def _bytes(value: object) -> bytes:
 def _name(value: str) -> str:
     if not value.strip() or any(sign in value for sign in "/+#") or not value.isprintable():
         raise ValueError(f"'{value}' cannot be part of a topic: no / + # and no control characters")
+    if any(sign in value for sign in ("{{", "{%", "{#")):
+        raise ValueError(f"'{value}' looks like a template of Home Assistant: no {{{{, {{% and {{#")
     return value
 
 
@@ -123,12 +126,20 @@ def _topic(value: str) -> str:
 
 
 def _host(value: str) -> str:
-    try:
-        if value and not any(sign in value for sign in "/ ") and value.encode("idna"):
-            return value
-    except UnicodeError:
-        pass
+    if value and not any(sign in value for sign in "/ ") and _is_host(value):
+        return value
     raise ValueError(f"'{value}' is no name or address of a host")
+
+
+def _is_host(value: str) -> bool:
+    """Whether its labels are as long as those of RFC 1035 may be, also when it is no ASCII (IDNA)."""
+    if value.isascii():  # half a megabyte of tables is loaded for the rest
+        *labels, last = value.split(".")
+        return len(last) < _LONGEST_LABEL and all(0 < len(label) < _LONGEST_LABEL for label in labels)
+    try:
+        return bool(value.encode("idna"))
+    except UnicodeError:
+        return False
 
 
 def _baudrate(value: int) -> int:

@@ -5,9 +5,11 @@ scalars.py.
 """
 
 import errno
+import io
 import os
 import re
 from datetime import UTC, tzinfo
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -61,6 +63,7 @@ __all__ = (  # with the scalars that the command line takes from here
 )
 
 USUAL_FILE = Path("/etc/mbusd/config.yaml")
+_LOCAL_TIME = Path("/etc/localtime")
 RESERVED_NAMES = ("bridge", "bus")  # topics of the daemon's own
 
 
@@ -91,8 +94,16 @@ class BrokerAddress(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+def _without_login(value: object) -> object:
+    """A broker is a host; what somebody has written like a URL is not repeated: there may be a password in it."""
+    if isinstance(value, str) and ("@" in value or "://" in value):
+        raise ValueError("this is no name or address of a host: no mqtt:// and no user with password belong to it")
+    return value
+
+
 def _host_and_port(value: str) -> str:
     match = _LISTED.fullmatch(value)
+    _without_login(value)
     if match is None or (match[3] is not None and not 1 <= int(match[3]) <= 65535):
         raise ValueError(f"'{value}' is not HOST or HOST:PORT (an IPv6 address in brackets: [::1]:1883)")
     TypeAdapter(Host).validate_python(match[1] or match[2])
@@ -104,7 +115,7 @@ HostAndPort = Annotated[str, AfterValidator(_host_and_port)]
 
 
 class MqttSettings(Section):
-    host: Host = "localhost"
+    host: Annotated[Host, BeforeValidator(_without_login)] = "localhost"
     """Name or address of the broker."""
     hosts: Annotated[tuple[HostAndPort, ...] | None, Field(json_schema_extra={"minItems": 1})] = None
     """Instead of host: several, HOST or HOST:PORT; the next when one is lost, the first again when it is back."""
@@ -219,6 +230,10 @@ class WakeSettings(Section):
     """Silence between the preamble and the request."""
 
 
+_EVERYTHING = KeysSettings()
+_AS_IT_IS = _EVERYTHING.shape(None)  # shared by most meters
+
+
 class MeterSettings(Section):
     name: Name | None = None
     """Part of the topics, name of the device; default: the secondary address."""
@@ -260,7 +275,7 @@ class MeterSettings(Section):
         None
     )
     """true, or a mapping with bytes and pause: rouses a sleeping interface before each request."""
-    keys: KeysSettings = KeysSettings()
+    keys: KeysSettings = _EVERYTHING
     """Which values are published, under which names, in which units."""
     medium: Medium | None = None
     """What is measured, where the meter does not say it or says it wrong: water, gas, heat …"""
@@ -268,7 +283,7 @@ class MeterSettings(Section):
     @property
     def shape(self) -> Shape:
         """What is made of its readings."""
-        return self.keys.shape(self.medium)
+        return _AS_IT_IS if self.keys is _EVERYTHING and self.medium is None else self.keys.shape(self.medium)
 
     @model_validator(mode="after")
     def _asks_something(self) -> "MeterSettings":
@@ -349,7 +364,12 @@ def zone_of(meter: MeterSettings) -> tzinfo:
     try:
         if name:
             return ZoneInfo(name)
-        with Path("/etc/localtime").open("rb") as file:
-            return ZoneInfo.from_file(file)
+        return _zone_in(_LOCAL_TIME.read_bytes())
     except (ZoneInfoNotFoundError, OSError, ValueError):
         return UTC
+
+
+@lru_cache(maxsize=1)
+def _zone_in(data: bytes) -> ZoneInfo:
+    """One for all meters; Europe's has four kilobytes of changes."""
+    return ZoneInfo.from_file(io.BytesIO(data))

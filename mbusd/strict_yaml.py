@@ -3,7 +3,7 @@
 The only file that knows YAML. Unknown keys are errors that name the nearest right key.
 """
 
-import difflib
+import re
 import typing
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -33,6 +33,7 @@ class Document:
     source: str
     data: typing.Any
     tree: yaml.Node | None
+    repeated_keys: tuple[Problem, ...] = ()  # that stand in one mapping twice
 
     def line(self, location: Location) -> int:
         """Line of a place, or of the nearest thing around it that stands in the file."""
@@ -45,13 +46,6 @@ class Document:
         return FileError(
             [f"{self.source}:{self.line(place)}: {path_of(place) or 'the file'}: {why}" for place, why in ordered]
         )
-
-    def repeated_keys(self) -> list[Problem]:
-        """Keys that stand in one mapping twice. Raises FileError for an alias inside of what it means."""
-        try:
-            return list(_repeated_keys(self.tree))
-        except RecursionError as error:
-            raise FileError([f"{self.source}: an alias stands inside of what it means"]) from error
 
 
 def read(path: Path) -> Document:
@@ -67,7 +61,10 @@ def read(path: Path) -> Document:
 def document(text: str, source: str) -> Document:
     """The document in a text. Raises FileError."""
     try:
-        return Document(source, yaml.load(text, _Loader), yaml.compose(text, _Loader))  # noqa: S506 - a SafeLoader
+        loader = _Loader(text)
+        tree = loader.get_single_node()
+        repeated = _repeated_in(tree, source)  # before `<<` puts the keys of one mapping into another
+        return Document(source, None if tree is None else loader.construct_document(tree), tree, repeated)
     except yaml.YAMLError as error:
         raise FileError([f"{source}{_yaml_trouble(error)}"]) from error
     except RecursionError as error:
@@ -79,7 +76,7 @@ Shape = typing.TypeVar("Shape", bound=BaseModel)
 
 def shaped(found: Document, shape: type[Shape]) -> Shape:
     """The document as `shape`. Raises FileError with every problem."""
-    problems = found.repeated_keys()
+    problems = list(found.repeated_keys)
     result = None
     try:
         result = shape.model_validate(found.data)
@@ -118,21 +115,38 @@ class _Loader(yaml.SafeLoader):
     def construct_object(self, node: yaml.Node, deep: bool = False) -> typing.Any:  # noqa: FBT001, FBT002 - PyYAML's
         try:
             return super().construct_object(node, deep)
-        except ValueError as error:
-            raise ConstructorError(None, None, f"{error}; put a text in quotes", node.start_mark) from error
+        except (ValueError, AttributeError) as error:  # of a tag that says what the text is not
+            why = error if isinstance(error, ValueError) else f"no {node.tag.rpartition(':')[2]}"
+            raise ConstructorError(None, None, f"{why}; put a text in quotes", node.start_mark) from error
+
+
+LONGEST_LINE = 10_000
+_QUOTED = re.compile(" ['\"].*['\"]", re.DOTALL)
+"""What PyYAML repeats may be a password without quotes that begins with * or !: not where one stands."""
 
 
 def _yaml_trouble(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     said = filter(None, (getattr(error, "context", None), getattr(error, "problem", None)))
     what = " ".join(said) or " ".join(str(error).split())
+    if mark and "pass" in (mark.get_snippet(0, LONGEST_LINE) or "").lower():
+        what = _QUOTED.sub("", what)
     return f":{mark.line + 1}: {what} (column {mark.column + 1})" if mark else f": {what}"
+
+
+def _repeated_in(tree: yaml.Node | None, source: str) -> tuple[Problem, ...]:
+    try:
+        return tuple(_repeated_keys(tree))
+    except RecursionError as error:
+        raise FileError([f"{source}: an alias stands inside of what it means"]) from error
 
 
 def _repeated_keys(node: yaml.Node | None, location: Location = ()) -> Iterator[Problem]:
     if isinstance(node, yaml.MappingNode):
         seen: set[Hashable] = set()
         for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # it becomes no key of a mapping: that is said when it is to be one
             here = (*location, str(key.value))
             if key.value in seen:
                 yield here, "stands there twice"
@@ -168,6 +182,8 @@ def _unknown_key(location: Location, shape: type[BaseModel]) -> str:
     for part in location[:-1]:
         if isinstance(part, str) and part in shape.model_fields:
             shape = _section(shape.model_fields[part].annotation) or shape
+    import difflib  # noqa: PLC0415 - a right file needs no guesses
+
     known = list(shape.model_fields)
     near = difflib.get_close_matches(str(location[-1]), known, n=1)
     return f"is not known here; did you mean '{near[0]}'?" if near else f"is not known here; known: {', '.join(known)}"

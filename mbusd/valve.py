@@ -16,3 +16,15 @@ class Valve:
             return False
         self._full_at = full_at
         return True
+
+
+class Valves:
+    """One valve of the same kind for each name; whoever asks sees to it that there are not too many names."""
+
+    def __init__(self, burst: int, seconds: float) -> None:
+        self._kind = burst, seconds
+        self._valves: dict[str, Valve] = {}
+
+    def admits(self, name: str, now: float) -> bool:
+        """Whether one more of this name may pass."""
+        return self._valves.setdefault(name, Valve(*self._kind)).admits(now)

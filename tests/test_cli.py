@@ -194,13 +194,13 @@ def test_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "config.yaml"
     file.write_text("buses: [{name: a, port: /dev/x, meters: [{address: 5}, {address: 6}]}]")
     assert run("check", "-c", file) == 0
-    assert capsys.readouterr().out == f"{file}: all right; 1 bus(es), 2 meter(s), broker localhost\n"
+    assert capsys.readouterr().out == f"{file}: all right; 1 bus(es), 2 meter(s), broker localhost:1883\n"
     file.write_text("mqtt: {hots: x}\nbuses: []")
     assert run("check", "--config", file) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.splitlines() == [
-        f"{file}:1: mqtt.hots: is not known here; did you mean 'host'?",
+        f"{file}:1: mqtt.hots: is not known here; did you mean 'hosts'?",
         f"{file}:2: buses: at least one is needed: a port",
     ]
 

@@ -3,10 +3,9 @@
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
-from rich.console import Console
-
 from mbusd import exact_json
-from mbusd.commands.tables import header_line, record_table
+from mbusd.commands.output import complain, say
+from mbusd.commands.tables import PlainConsole, header_line, record_table
 from mbusd.document import bytes_of, document, refusal
 from mbusd.exact_json import JsonValue
 from mbusd.explain import explain
@@ -15,7 +14,7 @@ from mbusd.mbus.errors import DecodeError
 
 def run(words: Sequence[str], *, as_json: bool, explained: bool) -> int:
     """Decode everything; 0, or without `as_json` 1 if any telegram was bad."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = PlainConsole(soft_wrap=True)
     bad = 0
     for text in _telegrams(words):
         try:
@@ -27,7 +26,7 @@ def run(words: Sequence[str], *, as_json: bool, explained: bool) -> int:
             if explained:
                 _explain(data)
         if as_json:
-            print(exact_json.dumps(said), flush=True)
+            say(exact_json.dumps(said))
         elif not explained or not isinstance(said["frame"], dict):
             _show(console, text, said)
         bad += said["error"] is not None
@@ -44,15 +43,15 @@ def _telegrams(words: Sequence[str]) -> Iterator[str]:
 
 def _explain(data: bytes) -> None:
     for offset, piece, words in explain(data):
-        print(f"{offset:4}  {piece.hex(' ').upper():<36} {words}")
-    print()
+        say(f"{offset:4}  {piece.hex(' ').upper():<36} {words}")
+    say()
 
 
-def _show(console: Console, text: str, said: dict[str, JsonValue]) -> None:
+def _show(console: PlainConsole, text: str, said: dict[str, JsonValue]) -> None:
     error = said["error"]
     if isinstance(error, dict):
         where = "" if error["offset"] is None else f" at byte {error['offset']}"
-        sys.stderr.write(f"mbusd: {text[:60]}{'…' * (len(text) > 60)}: {error['message']}{where} ({error['code']})\n")
+        complain(f"mbusd: {text[:60]}{'…' * (len(text) > 60)}: {error['message']}{where} ({error['code']})")
         if said["header"] is None and not said["records"]:
             return
     console.print(header_line(said))

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from mbusd import config
 from mbusd.app import Daemon
+from mbusd.commands.output import complain, say
+from mbusd.printable import log_to
 from mbusd.profiles import shelf_of
 from mbusd.simulated_meters import household
 from mbusd.simulator import SimulatedBus, SimulatedMeter
@@ -36,11 +38,11 @@ async def run(seconds: float | None) -> int:
     """Show everything until Ctrl-C, or for so many seconds; 0 only if readings arrived."""
     for name in ("amqtt", "transitions", "asyncio", "paho"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    log_to(sys.stderr, "%(levelname)s: %(message)s", logging.INFO)
     try:
         return await _show(seconds)
     except ModuleNotFoundError as error:
-        print(f"mbusd: the demo needs '{error.name}': pip install 'mbusd[demo]'", file=sys.stderr)
+        complain(f"mbusd: the demo needs '{error.name}': pip install 'mbusd[demo]'")
         return 1
 
 
@@ -56,7 +58,7 @@ async def _show(seconds: float | None) -> int:
         async with opened(bus, link=link), _broker() as port:
             names = {meter.name for meter in bus.meters}
             settings = config.parse(_configuration(bus, link, port), "demo", {})
-            print(f"simulated bus on {link}, broker on mqtt://127.0.0.1:{port}")
+            say(f"simulated bus on {link}, broker on mqtt://127.0.0.1:{port}")
             tasks = [
                 asyncio.create_task(_print_everything(port, names, read)),
                 asyncio.create_task(Daemon(settings, shelf_of(None)[0]).run()),
@@ -70,7 +72,7 @@ async def _show(seconds: float | None) -> int:
             for task in failed:
                 task.result()
     missing = names - read
-    print(f"readings of {len(read)} of {len(names)} meters arrived" + f"; missing: {sorted(missing)}" * bool(missing))
+    say(f"readings of {len(read)} of {len(names)} meters arrived" + f"; missing: {sorted(missing)}" * bool(missing))
     return 0 if read else 1
 
 
@@ -111,7 +113,7 @@ async def _print_everything(port: int, names: set[str], read: set[str]) -> None:
         if message is None:
             continue
         payload = bytes(message.data or b"").decode()
-        print(message.topic, payload if len(payload) <= 200 else f"{payload[:200]}… ({len(payload)} characters)")
+        say(f"{message.topic} " + (payload if len(payload) <= 200 else f"{payload[:200]}… ({len(payload)} characters)"))
         name = message.topic.removeprefix("mbusd/")
         if name in names:
             read.add(name)

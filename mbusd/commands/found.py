@@ -2,8 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from rich import box
@@ -13,12 +12,13 @@ from mbusd.exact_json import JsonValue
 from mbusd.mbus.address import SecondaryAddress
 from mbusd.mbus.media import medium_name
 from mbusd.mbus.telegram import Header
+from mbusd.reach import address_of, answering, remark
 from mbusd.scanner import Finding, Survey
 from mbusd.transport import Port
 
 
-def line(finding: Finding) -> str:
-    """One meter in one line."""
+def line(finding: Finding, answered: Collection[int | None]) -> str:
+    """One meter in one line; `answered` are the primary addresses that somebody has answered by then."""
     parts = [_who(finding)]
     if finding.primary is not None:
         parts.append(f"primary address {finding.primary}")
@@ -26,23 +26,24 @@ def line(finding: Finding) -> str:
         parts.append(f"secondary address {finding.address}" + " (not selectable)" * _is_deaf(finding))
     if finding.baudrate is not None:
         parts.append(f"at {finding.baudrate} Bd")
-    return " · ".join(parts + [_remark(finding)] * bool(_remark(finding)))
+    return " · ".join([*parts, *filter(None, (_remark(finding, answered),))])
 
 
-def table(findings: Sequence[Finding]) -> Table:
+def table(survey: Survey) -> Table:
     """All meters, one a row."""
+    answered = answering(survey)
     result = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in ("primary", "secondary", "maker", "version", "medium", "remark"):
         result.add_column(title, justify="right" if title == "primary" else "left", no_wrap=title != "remark")
-    for finding in findings:
+    for finding in survey.findings:
         header = _header(finding)
         cells = [] if header is None else [header.manufacturer, header.version]
         medium = "" if header is None or header.medium is None else medium_name(header.medium).replace("_", " ")
         first = ["" if value is None else str(value) for value in (finding.primary, finding.address)]
         middle = ["" if value is None else str(value) for value in cells or ("", "")]
         rate = [] if finding.baudrate is None else [f"at {finding.baudrate} Bd"]
-        remark = _remark(finding) or "not selectable" * _is_deaf(finding)
-        result.add_row(*first, *middle, medium, "; ".join([*rate, *filter(None, (remark,))]))
+        said = _remark(finding, answered) or "not selectable" * _is_deaf(finding)
+        result.add_row(*first, *middle, medium, "; ".join([*rate, *filter(None, (said,))]))
     return result
 
 
@@ -53,17 +54,17 @@ def document(port: Port, survey: Survey, verdict: str | None) -> dict[str, JsonV
         "baudrate": port.baudrate,
         "complete": survey.is_complete,
         "probes": survey.probes,
-        "meters": [_meter(finding, port) for finding in survey.findings],
+        "meters": [_meter(finding, port, answering(survey)) for finding in survey.findings],
         "remarks": list(survey.remarks()),
         "diagnosis": verdict,
     }
 
 
-def _meter(finding: Finding, port: Port) -> dict[str, JsonValue]:
-    header = _header(finding)
+def _meter(finding: Finding, port: Port, answered: Collection[int | None]) -> dict[str, JsonValue]:
+    header, address = _header(finding), address_of(finding)
     medium = None if header is None else header.medium
     return {
-        "address": None if finding.safest is None else str(finding.safest),
+        "address": None if address is None else str(address),
         "primary": finding.primary,
         "secondary": None if finding.address is None else finding.address.digits,
         "baudrate": finding.baudrate or port.baudrate,
@@ -74,7 +75,7 @@ def _meter(finding: Finding, port: Port) -> dict[str, JsonValue]:
         "version": None if header is None else header.version,
         "medium": medium,
         "medium_name": None if medium is None else medium_name(medium),
-        "remark": _remark(finding) or None,
+        "remark": _remark(finding, answered) or None,
     }
 
 
@@ -82,40 +83,39 @@ def configuration(port: Port, survey: Survey) -> str:
     """The `buses:` block for the configuration file, each meter by its safest address."""
     lines = ["buses:", f"  - name: {_quoted(_bus_name(port))}", f"    port: {_quoted(port.name)}"]
     lines += [f"    baudrate: {port.baudrate}"]
-    usable = [finding for finding in survey.findings if finding.safest is not None]
+    usable = [(finding, address) for finding in survey.findings if (address := address_of(finding)) is not None]
     taken: set[str] = set()
+    answered = answering(survey)
     lines += ["    meters:"] if usable else ["    meters: []"]
-    for finding in usable:
+    for finding, address in usable:
         name = _name(finding, taken)
         taken.add(name)
-        address = finding.safest
         lines.append(f"      - name: {name}")
         text = f'"{address}"' if isinstance(address, SecondaryAddress) else str(address)
-        lines.append(f"        address: {text}  # {_comment(finding)}")
+        lines.append(f"        address: {text}  # {_comment(finding, answered)}")
         lines += [f"        baudrate: {finding.baudrate}"] * (finding.baudrate is not None)
-    lines += [f"    # {_one_line(line(finding))}" for finding in survey.findings if finding.safest is None]
-    lines += [f"    # {_one_line(remark)}" for remark in survey.remarks()]
+    lost = [finding for finding in survey.findings if address_of(finding) is None]
+    lines += [f"    # {_one_line(line(finding, answered))}" for finding in lost]
+    lines += [f"    # {_one_line(text)}" for text in survey.remarks()]
     lines += ["    # the scan is not complete: there may be more meters"] * (not survey.is_complete)
     return "\n".join(lines)
 
 
-def _comment(finding: Finding) -> str:
+def _comment(finding: Finding, answered: Collection[int | None]) -> str:
     parts = [_who(finding)]
-    if finding.primary is not None and finding.safest != finding.primary:
+    is_by_primary = address_of(finding) == finding.primary
+    if finding.primary is not None and not is_by_primary:
         parts.append(f"primary address {finding.primary}")
-    if finding.address is not None and finding.safest == finding.primary:
+    if finding.address is not None and is_by_primary:
         parts.append(f"secondary address {finding.address}")
-    return _one_line(", ".join(parts + [_remark(finding)] * bool(_remark(finding))))
+    return _one_line(", ".join([*parts, *filter(None, (_remark(finding, answered),))]))
 
 
-def _remark(finding: Finding) -> str:
-    """What is particular about a meter, and whether it can be read at all."""
-    parts = [finding.remark] * bool(finding.remark)
+def _remark(finding: Finding, answered: Collection[int | None]) -> str:
+    """What is particular about a meter, and whether it can be read at all, or is there at all."""
+    parts = [text for text in (remark(finding, answered),) if text]
     if finding.fabrication is not None:
         parts.append(f"this one has fabrication number {finding.fabrication}")
-    if finding.address is not None and finding.fabrication is not None and finding.safest is None:
-        whole = replace(finding.address, fabrication=finding.fabrication)
-        parts.append(f'read it as "{whole}", under a name of its own')
     elif finding.address is not None and finding.safest is None:
         parts.append("it cannot be read until it has an address of its own: connect it alone and use mbusd set-address")
     return "; ".join(parts)
@@ -141,14 +141,17 @@ def _header(finding: Finding) -> Header | None:
 
 
 def _name(finding: Finding, taken: set[str]) -> str:
-    """Medium and identification; a number behind it where that is taken."""
+    """Medium and identification, and the fabrication number where only that tells it from another.
+
+    A number behind it where that is taken.
+    """
     header = _header(finding)
     medium = "meter" if header is None or header.medium is None else medium_name(header.medium)
     number = str(finding.primary) if finding.address is None else finding.address.identification
-    name = f"{medium}_{number}"
-    again = 2
+    whole = "_".join(filter(None, (medium, number, finding.fabrication)))
+    name, again = whole, 2
     while name in taken:
-        name = f"{medium}_{number}_{again}"
+        name = f"{whole}_{again}"
         again += 1
     return name
 

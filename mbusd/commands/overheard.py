@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 from mbusd import exact_json
+from mbusd.commands.output import say
 from mbusd.commands.tables import header_line, plain
 from mbusd.document import document
 from mbusd.exact_json import JsonValue
@@ -17,6 +18,7 @@ from mbusd.mbus.observation import Observation
 from mbusd.mbus.tap import Tap
 from mbusd.mbus.telegram import Telegram
 from mbusd.normalise import reading
+from mbusd.transport import Port
 
 MOST_VALUES = 8  # of a telegram on one line
 MOST_EXCHANGES = 200  # the last ones, for the diagnosis
@@ -45,7 +47,7 @@ class Teller:
             self.counts[exchange.outcome] += 1
             lines = [exact_json.dumps(self._document(exchange))] if self._as_json else self._lines(exchange)
             for line in lines:
-                print(line, flush=True)
+                say(line)
 
     def _when(self, at: float) -> datetime:
         moment = datetime.fromtimestamp(at + self._offset, UTC)
@@ -112,7 +114,7 @@ def _values(telegram: Telegram) -> str:
     return ", ".join(words[:MOST_VALUES]) + f" and {len(words) - MOST_VALUES} more" * (len(words) > MOST_VALUES)
 
 
-def summary(tap: Tap, teller: Teller, baudrate: int) -> Iterator[str]:
+def summary(tap: Tap, teller: Teller, port: Port) -> Iterator[str]:
     """Who was seen how often, what went wrong, and what that may be."""
     meters, counts = tap.meters(), teller.counts
     yield f"{counts.total()} exchanges, {len(meters)} addresses" + "".join(
@@ -120,7 +122,7 @@ def summary(tap: Tap, teller: Teller, baudrate: int) -> Iterator[str]:
     )
     for meter in meters:
         yield f"  {_meter_line(meter)}"
-    trouble = _trouble(tap, teller, baudrate)
+    trouble = _trouble(tap, teller, port)
     if trouble:
         yield trouble
 
@@ -134,7 +136,7 @@ def _meter_line(meter: MeterSeen) -> str:
     return f"{who}: {meter.read_outs} read-outs{often}, {meter.requests} requests{told}"
 
 
-def _trouble(tap: Tap, teller: Teller, baudrate: int) -> str | None:
+def _trouble(tap: Tap, teller: Teller, port: Port) -> str | None:
     """What is odd about the tap itself, else about the bus."""
     recent, counts = teller.recent, teller.counts
     asked = any(exchange.request for exchange in recent)
@@ -142,14 +144,15 @@ def _trouble(tap: Tap, teller: Teller, baudrate: int) -> str | None:
     if not recent:
         return "nothing was heard: is the adapter connected to the bus, and does a master ask?"
     if not asked and not answered:
-        return _unreadable(b"".join(one.data for exchange in recent for one in exchange.answers), baudrate)
+        return _unreadable(b"".join(one.data for exchange in recent for one in exchange.answers), port.baudrate)
     if 2 * tap.crossed > counts.total():
         return "the two ports are swapped: the first is to hear the master (voltage), the second the meters (current)"
     if not answered:
         return "only requests were heard: either no meter answers, or the meters' current needs a second adapter"
     if not asked:
         return "only answers were heard: the master's voltage needs an adapter of its own"
-    verdict = diagnose(Observations([_observed(exchange) for exchange in recent if exchange.frame]))
+    observed = [_observed(exchange) for exchange in recent if exchange.frame]
+    verdict = diagnose(Observations(observed, sets_rate=port.sets_rate))
     return None if verdict is None else f"diagnosis: {verdict}"
 
 

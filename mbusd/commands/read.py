@@ -1,15 +1,13 @@
 """read: one complete read-out of one meter, all its telegrams merged."""
 
 import asyncio
-import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from rich.console import Console
-
 from mbusd import exact_json
 from mbusd.bus import Bus
-from mbusd.commands.tables import reading_table
+from mbusd.commands.output import complain, say
+from mbusd.commands.tables import PlainConsole, reading_table
 from mbusd.document import merged
 from mbusd.ear import Ear
 from mbusd.exact_json import JsonValue
@@ -41,12 +39,12 @@ async def run(question: Question, *, as_json: bool) -> int:
     try:
         result = await _read(bus, question)
     except MBusError as error:
-        print(f"mbusd: {question.port}: address {question.address} at {question.baudrate} Bd: {error}", file=sys.stderr)
+        complain(f"mbusd: {question.port}: address {question.address} at {question.baudrate} Bd: {error}")
         if isinstance(error, NoAnswer):
             idle = bus.idle_noise + await ear.idle_noise(bus)
-            verdict = diagnose(Observations(tuple(bus.recent), idle, expected=1))
+            verdict = diagnose(Observations(tuple(bus.recent), idle, expected=1, sets_rate=bus.port.sets_rate))
             if verdict is not None:
-                print(f"       {verdict}", file=sys.stderr)
+                complain(f"       {verdict}")
         return 1
     finally:
         bus.close()
@@ -77,9 +75,9 @@ def _show(question: Question, result: ReadOut, *, as_json: bool) -> None:
             "problems": [*taken.problems, *result.problems],
             "telegrams": [telegram.hex().upper() for telegram in taken.telegrams],
         }
-        print(exact_json.dumps(document))
+        say(exact_json.dumps(document))
         return
-    console = Console(highlight=False)
+    console = PlainConsole()
     console.print(reading_table(taken))
     for problem in (*taken.problems, *result.problems):
-        console.print(f"remark: {problem}", markup=False)
+        console.print(f"remark: {problem}")

@@ -11,17 +11,19 @@ import time
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from mbusd import exact_json
 from mbusd.bus import Bus
 from mbusd.commands import found
+from mbusd.commands.output import complain, say
+from mbusd.commands.tables import PlainConsole
 from mbusd.hearing import BusProtocol
 from mbusd.mbus.address import SecondaryAddress
-from mbusd.mbus.diagnosis import Observations, diagnose
+from mbusd.mbus.diagnosis import Observations, Verdict, diagnose
 from mbusd.mbus.frames import LONGEST
+from mbusd.mbus.observation import Observation
 from mbusd.mbus.probe import anybody
 from mbusd.mbus.search import ANY
 from mbusd.scanner import Plan, Progress, Scanner, Survey
@@ -37,8 +39,10 @@ _DEAF = "a meter that ignores SND_NKE is not found by primary addresses: --no-nk
 _BABBLE = "bytes come all the time, though nobody is asked: noise, another master, or no M-Bus behind this port."
 _NOBODY = (
     "nobody answers. Is the bus powered, are the wires on the converter's bus side, is the rate right "
-    "(--baudrate auto)? Meters that answer late need a longer --timeout, meters that sleep --retries 2."
+    "({})? Meters that answer late need a longer --timeout, meters that sleep --retries 2."
 )
+_OF_SILENCE = ("no_answer", "bus_silent")
+"""What silence is called; in a scan it is what most addresses have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ class Question:
 
 async def run(question: Question, *, as_json: bool = False, as_yaml: bool = False) -> int:
     """Scan and print. Raises TransportError when the port cannot be opened."""
-    if question.baudrate == "auto" and Port(question.port).scheme == "tcp":
+    if question.baudrate == "auto" and not Port(question.port).sets_rate:
         _say(f"{question.port}: the converter sets the rate of the wire: look it up there, and give it to --baudrate")
         return WRONG
     work = _Work(question, shows=not (as_json or as_yaml))
@@ -102,7 +106,9 @@ def _ended(work: "_Work", *, is_cut_short: bool) -> int:
 def _nobody(question: Question) -> str:
     """What may be wrong where nobody answers, and nothing unreadable came either."""
     if question.mask in (None, ANY):
-        return _NOBODY
+        return _NOBODY.format(
+            "--baudrate auto" if Port(question.port).sets_rate else "it is set at the converter itself"
+        )
     return f"nobody answers to {question.mask}. F in a mask stands for any digit; without a mask all are looked for."
 
 
@@ -142,6 +148,7 @@ class _Work:
         self._scans: list[tuple[int, Survey]] = []
         self._ear: BusProtocol | None = None  # of the port that is open
         self._idle = b""
+        self._last: tuple[Observation, ...] = ()  # the end of the first scan, byte for byte: echoes, and what was late
         self._babbles = False
 
     @property
@@ -162,8 +169,13 @@ class _Work:
         if any(survey.findings for _, survey in self._scans):
             return None
         heard = tuple(one for _, survey in self._scans for one in survey.observations)
-        verdict = diagnose(Observations(heard, self._idle))
-        return (_BABBLE if self._babbles else None) if verdict is None else str(verdict)
+        verdict = self._diagnosed(heard) or self._diagnosed(self._last)
+        if verdict is None or verdict.code in _OF_SILENCE:
+            return _BABBLE if self._babbles else None
+        return str(verdict)
+
+    def _diagnosed(self, asked: tuple[Observation, ...]) -> Verdict | None:
+        return diagnose(Observations(asked, self._idle, sets_rate=Port(self._question.port).sets_rate))
 
     async def do(self) -> None:
         """Find the rates, then the meters. Raises TransportError as long as the port has not been open."""
@@ -213,6 +225,7 @@ class _Work:
             self.trouble = error
         finally:
             self._idle = self._idle or bus.idle_noise
+            self._last = self._last or tuple(bus.recent)
             bus.close()
             await asyncio.sleep(0)
 
@@ -249,10 +262,10 @@ class _Show:
     """A bar on a terminal with what is found above it; without a terminal one line for each meter."""
 
     def __init__(self, *, shows: bool) -> None:
-        self._console = Console(stderr=True, highlight=False)
+        self._console = PlainConsole(on_stderr=True)
         self._shows = shows
         self._bar = Bar(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
@@ -261,6 +274,7 @@ class _Show:
             disable=not self._console.is_terminal,
         )
         self._task = self._bar.add_task("begins", total=None)
+        self._answered: set[int | None] = set()
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -275,21 +289,23 @@ class _Show:
         self._bar.update(self._task, description=progress.probed, completed=progress.done, total=total)
         if progress.found is None:
             return
-        text = found.line(progress.found)
+        text = found.line(progress.found, self._answered)
+        self._answered.add(progress.found.primary)
         if self._console.is_terminal:
-            self._console.print(f"found {text}", markup=False, soft_wrap=True)
+            self._console.print(f"found {text}", soft_wrap=True)
         if self._shows and not sys.stdout.isatty():
-            print(text, flush=True)
+            say(text)
 
 
 def _print(port: Port, survey: Survey, verdict: str | None, *, as_json: bool, as_yaml: bool) -> None:
     if as_json:
-        print(exact_json.dumps(found.document(port, survey, verdict)))
+        say(exact_json.dumps(found.document(port, survey, verdict)))
     elif as_yaml:
-        print(found.configuration(port, survey))
+        for line in found.configuration(port, survey).split("\n"):
+            say(line)
     elif survey.findings and sys.stdout.isatty():
-        Console(highlight=False).print(found.table(survey.findings))
+        PlainConsole().print(found.table(survey))
 
 
 def _say(text: str) -> None:
-    print(f"mbusd: {text}", file=sys.stderr)
+    complain(f"mbusd: {text}")

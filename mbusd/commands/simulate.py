@@ -2,10 +2,10 @@
 
 import asyncio
 import signal
-import sys
 from datetime import datetime
 from pathlib import Path
 
+from mbusd.commands.output import complain, say
 from mbusd.config import ConfigError, read_yaml
 from mbusd.mbus.address import PrimaryAddress
 from mbusd.meter_file import meters_from
@@ -32,7 +32,7 @@ async def run(tcp: tuple[str, int] | None, link: Path | None, file: Path | None,
     except asyncio.CancelledError:
         return 0
     except (OSError, UnicodeError) as error:  # UnicodeError: a name that cannot be one of a host
-        print(f"mbusd: cannot serve: {error}", file=sys.stderr)
+        complain(f"mbusd: cannot serve: {error}")
     return 1
 
 
@@ -46,11 +46,10 @@ def _meters(file: Path) -> list[SimulatedMeter]:
 def _tell(served: Served, link: Path | None, meters: list[SimulatedMeter]) -> None:
     if served.tcp is not None:
         host, port = served.tcp
-        print(f"bus on tcp://{f'[{host}]' if ':' in host else host}:{port}")
+        say(f"bus on tcp://{f'[{host}]' if ':' in host else host}:{port}")
     if link is not None:
-        print(f"bus on {link}")
+        say(f"bus on {link}")
     for meter in meters:
         primary = "" if meter.primary is None else f"primary {PrimaryAddress(meter.primary)}, "
         rate = "" if meter.rate is None else f", {meter.rate} Bd"
-        print(f"  {meter.name}: {primary}secondary {meter.secondary.digits}{rate}")
-    sys.stdout.flush()
+        say(f"  {meter.name}: {primary}secondary {meter.secondary.digits}{rate}")

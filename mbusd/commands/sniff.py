@@ -2,13 +2,13 @@
 
 import asyncio
 import signal
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
+from mbusd.commands.output import complain, say
 from mbusd.commands.overheard import Teller, summary
 from mbusd.mbus.exchanges import Direction
 from mbusd.mbus.tap import Pace, Tap
@@ -80,11 +80,12 @@ async def run(question: Question, *, as_json: bool) -> int:
             transport = await open_port(port, partial(_Adapter, source, port.name, news))
             stack.callback(transport.close)
         names = " and ".join(port.name for port in question.ports)
-        print(f"listening on {names} at {question.baudrate} Bd; Ctrl-C ends it", file=sys.stderr, flush=True)
+        complain(f"listening on {names} at {question.baudrate} Bd; Ctrl-C ends it")
         lost = await _listen(question.seconds, news, tap, teller)
     teller.show(tap.end())
-    for line in summary(tap, teller, question.baudrate):
-        print(line, file=sys.stderr if as_json else sys.stdout, flush=True)
+    tell = complain if as_json else say
+    for line in summary(tap, teller, question.ports[0]):
+        tell(line)
     if lost is not None:
         raise TransportError(lost.port, lost.why)
     return 0

@@ -1,13 +1,28 @@
 """Tables for people: what a telegram or a read-out says."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from rich import box
+from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from mbusd import exact_json
 from mbusd.exact_json import JsonValue
 from mbusd.model import Reading
+from mbusd.printable import printable
+
+
+class PlainConsole(Console):
+    """Where tables and bars are shown; any text is only a text: brackets and colons in it have no meaning."""
+
+    def __init__(self, *, on_stderr: bool = False, soft_wrap: bool = False) -> None:
+        super().__init__(stderr=on_stderr, soft_wrap=soft_wrap, markup=False, emoji=False, highlight=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """The visible letters of a text. Of all that rich shows, only a bar's own columns do not pass here."""
+        return super().render_str(printable(text), **options)
 
 
 def header_line(document: Mapping[str, JsonValue]) -> str:

@@ -10,11 +10,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from mbusd import __version__, arguments, writes
-from mbusd.commands import configuration, write
+from mbusd import __version__, arguments
+from mbusd.commands import configuration
+from mbusd.commands.output import complain
 from mbusd.config import ConfigError
 from mbusd.mbus.diagnosis import Observations, Verdict, diagnose
 from mbusd.mbus.errors import MBusError
+from mbusd.printable import log_to
 from mbusd.transport import TransportError
 
 Work = Callable[[argparse.Namespace], int]
@@ -32,17 +34,18 @@ def run(words: Sequence[str] | None = None) -> int:
     try:
         return _work(_parser().parse_args(words))
     except ConfigError as error:
-        print(error, file=sys.stderr)
+        for problem in error.problems:
+            complain(problem)
         return WRONG
     except TransportError as error:
-        print(f"mbusd: {_told(error)}", file=sys.stderr)
+        complain(f"mbusd: {_told(error)}")
         return FAILED
     except MBusError as error:
-        print(f"mbusd: {error}", file=sys.stderr)
+        complain(f"mbusd: {error}")
         return FAILED
     except OSError as error:  # stdin or stdout: a disk that is full, or nobody at all (`mbusd decode | head`)
         if not isinstance(error, BrokenPipeError):
-            print(f"mbusd: {error.strerror or error}", file=sys.stderr)
+            complain(f"mbusd: {error.strerror or error}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or what is left in the buffer fails once more at the exit
         return FAILED
 
@@ -69,7 +72,7 @@ def _never_stumble_over_streams() -> None:
 
 
 def _work(given: argparse.Namespace) -> int:
-    """The command itself; what only people use (tables, simulator, demo) is not loaded by the daemon."""
+    """The command itself; what only people use (tables, simulator, demo, writes) is not loaded by the daemon."""
     result: int = given.work(given)
     sys.stdout.flush()
     return result
@@ -124,44 +127,45 @@ def _sniff(given: argparse.Namespace) -> int:
 
     _log_to_stderr(verbose=False)
     if given.second is not None and os.path.realpath(given.port) == os.path.realpath(given.second):
-        print(f"mbusd sniff: PORT and PORT2 are one and the same port: {given.port}", file=sys.stderr)
+        complain(f"mbusd sniff: PORT and PORT2 are one and the same port: {given.port}")
         return WRONG
     question = sniff.Question(given.port, given.second, given.baudrate, given.seconds)
     return asyncio.run(sniff.run(question, as_json=given.json))
 
 
-def _line(given: argparse.Namespace) -> write.Line:
+def _write(given: argparse.Namespace) -> int:
+    from mbusd.commands import write  # noqa: PLC0415
+
     _log_to_stderr(verbose=given.verbose)
-    return write.Line(given.port, given.baudrate, given.timeout, given.retries)
+    return asyncio.run(write.run(given.command, given))
 
 
-def _set_address(given: argparse.Namespace) -> int:
-    question = write.SetAddress(_line(given), given.old, given.new, given.lone)
-    return asyncio.run(write.run_set_address(question, as_json=given.json))
+def _target(text: str) -> object:
+    from mbusd import writes  # noqa: PLC0415
+
+    return writes.target(text)
 
 
-def _set_baudrate(given: argparse.Namespace) -> int:
-    question = write.SetBaudrate(_line(given), given.address, given.rate)
-    return asyncio.run(write.run_set_baudrate(question, as_json=given.json))
+def _moment(text: str) -> object:
+    from mbusd import writes  # noqa: PLC0415
+
+    return writes.moment(text)
 
 
-def _set_clock(given: argparse.Namespace) -> int:
-    question = write.SetClock(_line(given), given.address, given.time, given.type, given.zone, given.standard_time)
-    return asyncio.run(write.run_set_clock(question, as_json=given.json))
+def _subcode(text: str) -> object:
+    from mbusd import writes  # noqa: PLC0415
+
+    return writes.subcode(text)
 
 
-def _reset(given: argparse.Namespace) -> int:
-    question = write.Reset(_line(given), given.address, given.subcode)
-    return asyncio.run(write.run_reset(question, as_json=given.json))
+def _secondary(text: str) -> object:
+    from mbusd import writes  # noqa: PLC0415
 
-
-def _set_identification(given: argparse.Namespace) -> int:
-    question = write.SetIdentification(_line(given), given.address, given.new)
-    return asyncio.run(write.run_set_identification(question, as_json=given.json))
+    return writes.secondary(text)
 
 
 def _log_to_stderr(*, verbose: bool) -> None:
-    logging.basicConfig(level=logging.DEBUG if verbose else logging.WARNING, format="%(message)s", stream=sys.stderr)
+    log_to(sys.stderr, "%(message)s", logging.DEBUG if verbose else logging.WARNING)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
 
 
@@ -187,18 +191,14 @@ def _parser() -> arguments.Parser:
 
 
 def _add_writes(commands: _Commands) -> None:
-    command = _command(commands, "set-address", _set_address, "give a meter another primary address, and verify it")
-    arguments.set_address(command, writes.target)
-    arguments.set_baudrate(
-        _command(commands, "set-baudrate", _set_baudrate, "give a meter another rate, and verify it")
-    )
-    arguments.set_clock(
-        _command(commands, "set-clock", _set_clock, "set a meter's clock, and verify it"), writes.moment
-    )
-    command = _command(commands, "reset", _reset, "reset a meter's application, or select one by its subcode")
-    arguments.reset(command, writes.subcode)
-    command = _command(commands, "set-id", _set_identification, "give a meter another secondary address, and verify it")
-    arguments.set_identification(command, writes.secondary)
+    command = _command(commands, "set-address", _write, "give a meter another primary address, and verify it")
+    arguments.set_address(command, _target)
+    arguments.set_baudrate(_command(commands, "set-baudrate", _write, "give a meter another rate, and verify it"))
+    arguments.set_clock(_command(commands, "set-clock", _write, "set a meter's clock, and verify it"), _moment)
+    command = _command(commands, "reset", _write, "reset a meter's application, or select one by its subcode")
+    arguments.reset(command, _subcode)
+    command = _command(commands, "set-id", _write, "give a meter another secondary address, and verify it")
+    arguments.set_identification(command, _secondary)
 
 
 def _command(commands: _Commands, name: str, work: Work, text: str) -> arguments.Parser:

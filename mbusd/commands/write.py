@@ -1,12 +1,13 @@
 """set-address, set-baudrate, set-clock, reset, set-id: the commands that change one meter, and say what came of it."""
 
 import asyncio
-import sys
+from argparse import Namespace
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, tzinfo
 
 from mbusd import exact_json
 from mbusd.bus import Bus, Opener
+from mbusd.commands.output import complain, say
 from mbusd.mbus import rates, writing
 from mbusd.mbus.address import Address, SecondaryAddress
 from mbusd.mbus.aiming import LoneMeter, Target
@@ -88,6 +89,23 @@ class SetIdentification:
     new: SecondaryAddress
 
 
+async def run(command: str, given: Namespace) -> int:
+    """One of them, as its words ask for. Raises TransportError, AddressError."""
+    line = Line(given.port, given.baudrate, given.timeout, given.retries)
+    match command:
+        case "set-address":
+            return await run_set_address(SetAddress(line, given.old, given.new, given.lone), as_json=given.json)
+        case "set-baudrate":
+            return await run_set_baudrate(SetBaudrate(line, given.address, given.rate), as_json=given.json)
+        case "set-clock":
+            clock = SetClock(line, given.address, given.time, given.type, given.zone, given.standard_time)
+            return await run_set_clock(clock, as_json=given.json)
+        case "reset":
+            return await run_reset(Reset(line, given.address, given.subcode), as_json=given.json)
+        case _:
+            return await run_set_identification(SetIdentification(line, given.address, given.new), as_json=given.json)
+
+
 async def run_set_address(question: SetAddress, *, as_json: bool, opener: Opener = open_port) -> int:
     """Give another primary address and print what came of it. Raises TransportError, AddressError."""
     if isinstance(question.old, LoneMeter) != question.lone:
@@ -134,7 +152,7 @@ async def run_set_baudrate(
     line = question.line
     if Port(line.port).scheme == "tcp":
         _complain(line, "a transparent TCP converter keeps its own rate, so nobody could hear the meter at another one")
-        print("       use the serial device itself, or rfc2217:// if the converter speaks that", file=sys.stderr)
+        complain("       use the serial device itself, or rfc2217:// if the converter speaks that")
         return WRONG
     plan = rates.set_baudrate(question.address, line.baudrate, question.rate, line.attempts)
     tuner = _Tuner(line, opener)
@@ -162,10 +180,8 @@ def _telling(pause: Pause) -> Pause:
         if seconds >= rates.BETWEEN_LOOKS and not told:
             told = True
             minutes = rates.FALLS_BACK_WITHIN / 60
-            print(
-                f"no answer; meters go back to their old rate by themselves within {minutes:.0f} minutes: waiting …",
-                file=sys.stderr,
-                flush=True,
+            complain(
+                f"no answer; meters go back to their old rate by themselves within {minutes:.0f} minutes: waiting …"
             )
         await pause(seconds)
 
@@ -230,18 +246,18 @@ async def _carry_out(line: Line, write: Conversation[Written], *, as_json: bool,
 
 def _tell(written: Written, *, as_json: bool) -> None:
     if as_json:
-        print(exact_json.dumps(document(written)))
+        say(exact_json.dumps(document(written)))
         return
     meter = "" if written.meter is None else f"{written.meter.digits}: "
-    print(f"{meter}{written.done}")
+    say(f"{meter}{written.done}")
     for title, lines in (
         ("verified", written.verified),
         ("not verified", written.unverified),
         ("remark", written.remarks),
     ):
         for line in lines:
-            print(f"  {title}: {line}")
+            say(f"  {title}: {line}")
 
 
 def _complain(line: Line, text: str) -> None:
-    print(f"mbusd: {line.port} at {line.baudrate} Bd: {text}", file=sys.stderr)
+    complain(f"mbusd: {line.port} at {line.baudrate} Bd: {text}")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from mbusd.exact_json import JsonValue, dumps
 from mbusd.model import Identity, Reading
 from mbusd.sinks.entities import DOCUMENT, Component, Components, components_of, sentence, slug, template
+from mbusd.sinks.inert import inert
 
 Payload = dict[str, JsonValue]
 
@@ -93,7 +94,7 @@ def meter_payload(discovery: Discovery, reading: Reading, place: Place) -> Paylo
     if place.is_periodic:
         components["interval"] = _interval(base, meter)
     availability = (f"{base}/bridge/state", f"{base}/bus/{place.bus}/state", f"{base}/{meter}/availability")
-    return {
+    payload: Payload = {
         "dev": device,
         "o": origin(discovery),
         "stat_t": f"{base}/{meter}",
@@ -102,6 +103,7 @@ def meter_payload(discovery: Discovery, reading: Reading, place: Place) -> Paylo
         "qos": 1,
         "cmps": named_apart(components, str(device["name"]), identifier),
     }
+    return {key: inert(said, key) for key, said in payload.items()}
 
 
 def origin(discovery: Discovery) -> Payload:

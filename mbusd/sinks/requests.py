@@ -27,6 +27,7 @@ from mbusd.model import (
 
 LONGEST_REQUEST = 10_000  # characters; answers echo parts of requests, and brokers have a limit
 MOST_NAMES = 20  # in an answer that says which there are
+ALWAYS = "transaction"  # may stand in any request, and comes back with its answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +44,22 @@ def request(command: str, payload: str) -> Asked:
     """What is asked for; the answer has no place yet."""
     if len(payload) > LONGEST_REQUEST:
         return Asked(None, f"the request is longer than {LONGEST_REQUEST} characters")
-    document = _parsed(payload)
+    fields, document = _FIELDS.get(command, ()), _parsed(payload)
+    if isinstance(document, str):  # what it is about; the PRESS of a button that is about everything says nothing
+        document = {field: document for field in fields[:1] if field != "bus"}
     if not isinstance(document, dict):
         return Asked(None, "the payload is a JSON object or the name of a meter")
-    wanted, error = _command(command, document)
-    return Asked(wanted, error, transaction=document.get("transaction"))
+    wanted, error = _command(command, document, (*fields, ALWAYS))
+    return Asked(wanted, error, transaction=document.get(ALWAYS))
 
 
-def _command(name: str, document: Mapping[str, JsonValue]) -> tuple[Command | None, str | None]:
-    """The command of that name, or why there is none."""
+def _command(name: str, document: Mapping[str, JsonValue], fields: Sequence[str]) -> tuple[Command | None, str | None]:
+    """The command of that name, which has these fields, or why there is none."""
     make = _MAKERS.get(name)
-    if make is not None:
-        return make(document)
-    return None, unknown("request", name, REQUESTS)
+    if make is None:
+        return None, unknown("request", name, REQUESTS)
+    strange = next((field for field in document if field not in fields), None)
+    return make(document) if strange is None else (None, f"{name}: {unknown('field', strange, fields)}")
 
 
 def unknown(what: str, name: str, known: Sequence[str]) -> str:
@@ -84,9 +88,8 @@ def _read(document: Mapping[str, JsonValue]) -> tuple[Command | None, str | None
 def _of_one_word(
     name: Literal["forget", "decode", "log_level"], document: Mapping[str, JsonValue]
 ) -> tuple[Command | None, str | None]:
-    """Requests that a bare word is enough for, which `_parsed` has taken for a meter's name."""
-    key = {"forget": "meter", "decode": "hex", "log_level": "level"}[name]
-    word = document.get(key, document.get("meter"))
+    key = _FIELDS[name][0]
+    word = document.get(key)
     if not isinstance(word, str | int) or isinstance(word, bool):
         return None, f'{name} takes {{"{key}": "…"}}, or only that text'
     commands: dict[str, Callable[[str], Command]] = {"forget": Forget, "decode": Decode, "log_level": SetLogLevel}
@@ -103,17 +106,15 @@ def _interval(document: Mapping[str, JsonValue]) -> tuple[Command | None, str | 
 
 
 def _parsed(payload: str) -> object:
-    """The JSON of a request; a bare word, also one that looks like a number, is a meter's name."""
+    """The JSON of a request; a bare word, also one that looks like a number, is a text."""
     if not payload.strip():
         return {}
     try:
         document = json.loads(payload, parse_float=_finite, parse_constant=_finite)
         exact_json.dumps(document)  # what is nested too deep to be echoed is no request
     except (ValueError, RecursionError):
-        return {"meter": payload.strip()}
-    if isinstance(document, str):
-        return {"meter": document}
-    return document if isinstance(document, dict | list) else {"meter": payload.strip()}
+        return payload.strip()
+    return document if isinstance(document, dict | list | str) else payload.strip()
 
 
 def _finite(text: str) -> float:
@@ -150,5 +151,17 @@ _MAKERS: dict[str, _Maker] = {
     "log_level": partial(_of_one_word, "log_level"),
     "reload": lambda _: (Reload(), None),
     **{name: partial(_change, name) for name in _WRITES},
+}
+# What each of them may say; a payload that is only a word says the first
+_FIELDS: dict[str, tuple[str, ...]] = {
+    "read": ("meter", "force"),
+    "read_all": ("bus",),
+    "scan": ("bus", "mode", "cancel"),
+    "forget": ("meter",),
+    "interval": ("meter", "bus", "interval"),
+    "decode": ("hex",),
+    "log_level": ("level",),
+    "reload": (),
+    **{name: ("meter", "value", name.removeprefix("set_")) for name in _WRITES},
 }
 REQUESTS = tuple(_MAKERS)
