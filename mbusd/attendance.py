@@ -24,9 +24,12 @@ from mbusd.profiles import Shelf
 from mbusd.roster import Roster
 from mbusd.shaping import shaped
 from mbusd.transport import RateError, TransportError
+from mbusd.witness import Damage, witnessed
 
 log = logging.getLogger(__name__)
 
+MOST_KNOWN = 1000  # meters, and lists of keys
+Keys = tuple[tuple[str, str | None, str], ...]
 TOO_MANY_READ_OUTS = 0x09  # application error: the battery's budget is used up
 Answer = Callable[[Meter, Outcome], None]
 
@@ -44,6 +47,9 @@ class Attendance:
         self._emit = emit
         self._answer = answer
         self._shelf = shelf
+        self._damage = Damage()
+        self._forms: dict[Meter, object] = {}  # of each meter's last reading
+        self._lists: dict[Keys, Keys] = {}
 
     async def read(self, meter: Meter, *, is_forced: bool = False) -> None:
         """Read a meter, whatever comes of it, if its budget lets it. While the port is lost the meter stays due."""
@@ -89,8 +95,14 @@ class Attendance:
         return again
 
     async def _converse(self, meter: Meter, begins: Callable[[], None] = lambda: None) -> ReadOut:
-        """One read-out as the meter wants it; after anything that went wrong the state of its link is unknown."""
-        result = await self._bus.run(_when_it_is_our_turn(meter, begins))
+        """One read-out as the meter wants it, of such as came twice on a wire that damages telegrams unseen.
+
+        After anything that went wrong the state of its link is unknown.
+        """
+        conversation = _when_it_is_our_turn(meter, begins)
+        if not self._bus.port.hears_parity:
+            conversation = witnessed(conversation, self._damage)
+        result = await self._bus.run(conversation)
         meter.link = result.link
         return result
 
@@ -161,7 +173,7 @@ class Attendance:
         meter.last_read, meter.answers = taken.taken_at, True
         taken = shaped(taken.called(meter.name or "", meter.told_apart(taken.identity)), meter.shape)
         meter.was_read(taken, time.monotonic())
-        meter.keys = tuple((item.key, item.unit, item.quantity) for item in taken.measurements)
+        self._note_keys(meter, taken)
         if taken.problems and is_first:
             log.info("%s: not everything could be had: %s", meter.label, "; ".join(taken.problems))
         if change:
@@ -169,6 +181,19 @@ class Attendance:
         self._roster.tell(meter, change)
         self._emit(ReadingTaken(taken))
         self._answer(meter, Outcome(readings=(taken,)))
+
+    def _note_keys(self, meter: Meter, taken: Reading) -> None:
+        """What it measures; meters of one kind share the list, and a reading of a known form brings no other."""
+        if taken.draft is not None and self._forms.get(meter) is taken.draft.form:
+            return
+        keys = tuple((item.key, item.unit, item.quantity) for item in taken.measurements)
+        meter.keys = self._lists.setdefault(keys, keys)
+        if len(self._forms) >= MOST_KNOWN or len(self._lists) >= MOST_KNOWN:
+            self._forms.clear()
+            self._lists.clear()
+        self._forms.pop(meter, None)
+        if taken.draft is not None:
+            self._forms[meter] = taken.draft.form
 
     def _failed(self, meter: Meter, error: MBusError | RateError, opinion: Opinion | None = None) -> None:
         self.failures += 1

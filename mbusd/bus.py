@@ -10,10 +10,11 @@ from contextlib import asynccontextmanager
 from typing import Literal, TypeVar
 from typing import Protocol as TypingProtocol
 
+from mbusd.deafness import Deafness
 from mbusd.haste import HastyWire
 from mbusd.hearing import BusProtocol
 from mbusd.journal import Journal
-from mbusd.mbus.link import Conversation
+from mbusd.mbus.link import Conversation, Reply, Request, Silence
 from mbusd.mbus.observation import Observation
 from mbusd.model import BusStatistics
 from mbusd.timing import Timing
@@ -48,6 +49,9 @@ class Bus:
         self._turn = asyncio.Lock()
         self._journal = Journal(port.name)
         self._wire: Wire | None = None
+        self._deafness = Deafness()
+        self._is_kept = False  # somebody opens it again, whenever it is lost
+        self._is_deaf = False  # it was hung up for that
 
     @property
     def is_open(self) -> bool:
@@ -93,9 +97,10 @@ class Bus:
         """Open the port, and again whenever it is lost, for ever; tell `changed(up, why)` of each change.
 
         A gateway that hangs up after a quiet hour and takes the next call is no news to anybody; only `reopened` is
-        called then: meanwhile somebody else may have spoken to the meters, or they had no power.
+        called then: meanwhile somebody else may have spoken to the meters, or they had no power. A connection that was
+        given up for its silence is not even that: what was learnt of the silence still holds.
         """
-        is_up, failures = False, 0
+        is_up, failures, self._is_kept = False, 0, True
         while True:
             try:
                 lost = await self.open()
@@ -106,16 +111,17 @@ class Bus:
                 await _pause(failures)
                 continue
             opened = time.monotonic()
-            if is_up:
-                reopened()
-            else:
+            if not is_up:
                 changed(True, "")  # noqa: FBT003
+            elif not self._is_deaf:
+                reopened()
+            self._is_deaf = False
             try:
                 why = await asyncio.shield(lost)  # others look at it too: it must not be cancelled with this task
             finally:
                 self.close()
             self._journal.count(reopened=1)
-            is_up = time.monotonic() - opened > STEADY_SECONDS
+            is_up = self._is_deaf or time.monotonic() - opened > STEADY_SECONDS
             if is_up:
                 failures = 0
                 log.info("%s: %s; opening it again", self.port.name, why)
@@ -145,7 +151,10 @@ class Bus:
         Raises what the conversation raises, and TransportError when the port is not open or is lost.
         """
         async with self._turn:
-            return await self._carry_on(conversation)
+            try:
+                return await self._carry_on(conversation)
+            finally:
+                self._hang_up_if_deaf()
 
     @asynccontextmanager
     async def reserve(self) -> AsyncIterator[Run]:
@@ -159,6 +168,7 @@ class Bus:
             request = next(conversation)
             while True:
                 reply = await self._open_wire().ask(request)
+                self._listen(request, reply)
                 request = conversation.send(reply)
         except StopIteration as end:
             result: T = end.value
@@ -170,6 +180,21 @@ class Bus:
         finally:
             conversation.close()
             self._journal.was_busy(time.monotonic() - started)
+
+    def _listen(self, request: Request, reply: Reply) -> None:
+        if not isinstance(reply, Silence):
+            self._deafness.hears()
+        elif request.is_answered and not request.is_probe:
+            self._deafness.misses(time.monotonic())
+
+    def _hang_up_if_deaf(self) -> None:
+        """Have a connection through a network made anew that brings nothing any more."""
+        wire, is_network = self._wire, self.port.scheme != "serial"
+        if wire is None or not self._is_kept or not is_network or not self._deafness.is_deaf(time.monotonic()):
+            return
+        self._deafness.begins_anew()
+        self._is_deaf = True
+        wire.hang_up("nothing comes through this connection; perhaps a new one is better")
 
     def _open_wire(self) -> Wire:
         if self._wire is None or not self._wire.is_open:

@@ -20,9 +20,12 @@ _CONTENT = ("records", "telegrams")
 _APPLICATION_KEYS = frozenset((*_CONTENT, "least_pause"))
 _IDENTITY_KEYS = ("name", "address", "identification", "manufacturer", "version", "medium", "fabrication_number")
 _FLAGS = ("deaf", "answers_nke", "endless", "goes_round")
-_SECONDS = ("sleeps_after", "starts_slowly", "rests_for", "late_by", "stores_after", "falls_back_after", "least_pause")
+_SECONDS = (
+    *("sleeps_after", "starts_slowly", "rests_for", "late_by", "pauses_inside"),
+    *("stores_after", "falls_back_after", "least_pause"),
+)
 _WORDS = ("renewal", "fcb", "alarm_fcb", "writes", "refusal")
-_OTHERS = ("status", "delay", "seed", "faults", "rate", "rates", "read_outs_a_day", "alarm", "class_1")
+_OTHERS = ("status", "delay", "seed", "faults", "rate", "rates", "read_outs_a_day", "alarm", "class_1", "bit_errors")
 METER_KEYS = frozenset(
     (*_IDENTITY_KEYS, *_CONTENT, *_FLAGS, *_SECONDS, *_WORDS, *_OTHERS, "applications", "maker_pages")
 )
@@ -125,6 +128,8 @@ def _behaviour(fields: Fields, applications: list[tuple[int, Fields]]) -> Behavi
         starts_slowly=fields.seconds("starts_slowly", usual.starts_slowly),
         rests_for=fields.seconds("rests_for", usual.rests_for),
         late_by=fields.seconds("late_by", usual.late_by),
+        pauses_inside=fields.seconds("pauses_inside", usual.pauses_inside),
+        bit_errors=_bit_errors(fields, usual.bit_errors),
         fcb=fields.choice("fcb", get_args(FcbMemory), usual.fcb),
         alarm_fcb=fields.choice("alarm_fcb", get_args(AlarmMemory), usual.alarm_fcb),
         writes=fields.choice("writes", get_args(Writes), usual.writes),
@@ -134,6 +139,13 @@ def _behaviour(fields: Fields, applications: list[tuple[int, Fields]]) -> Behavi
         read_outs_a_day=fields.whole("read_outs_a_day", 0, 86400) if fields.has("read_outs_a_day") else None,
         refusal=fields.choice("refusal", get_args(Refusal), usual.refusal),
     )
+
+
+def _bit_errors(fields: Fields, usual: float) -> float:
+    rate = fields.number("bit_errors", usual)
+    if not 0 <= rate < 1:
+        raise ValueError(f"{fields.where}.bit_errors: {rate} is no probability: 0 (none) to less than 1")
+    return float(rate)
 
 
 def _faults(fields: Fields) -> list[Fault]:

@@ -6,7 +6,7 @@ house do not stand in a queue at every full hour.
 
 import math
 
-PATIENT_SECONDS = 3600.0  # a meter that stays silent is still asked this often, or every fourth interval
+PATIENT_SECONDS = 60.0  # a meter that stays silent is still asked this often, or as often as ever
 LONGEST_PAUSE = 86400.0
 
 
@@ -32,11 +32,11 @@ class Schedule:
         self._next(now, self._stretch)
 
     def failed(self, now: float) -> None:
-        """The meter did not answer: as usual at first, then ever more rarely, but never not at all."""
+        """The meter did not answer: as usual at first, then ever more rarely, down to once a minute."""
         self.failures, self.asked_at = self.failures + 1, now
         if self.interval is None:
             return
-        most = max(4 * self.interval, PATIENT_SECONDS) / self.interval
+        most = max(1.0, PATIENT_SECONDS / self.interval)
         doublings = min(max(0, self.failures - self._patience), 30)
         self._next(now, max(self._stretch, min(2.0**doublings, most)))
 

@@ -19,10 +19,14 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Bytes that a meter sends `delay` seconds after the shortest pause that it must keep (11 bit times)."""
+    """Bytes that a meter sends `delay` seconds after the shortest pause that it must keep (11 bit times).
+
+    `gap`: seconds that it pauses in the middle of them.
+    """
 
     data: bytes
     delay: float
+    gap: float = 0.0
 
 
 Pages = Callable[[Moment], Sequence[bytes]]
@@ -57,6 +61,8 @@ class Behaviour:
     starts_slowly: float = 0.0  # seconds that its first answer after a sleep takes longer
     rests_for: float = 0.0  # seconds after each of its answers in which it hears nothing
     late_by: float = 1.0  # seconds, see Fault.LATE
+    pauses_inside: float = 0.3  # seconds, see Fault.GAP
+    bit_errors: float = 0.0  # the probability that a bit of its answers is inverted
     fcb: FcbMemory = "shared"
     alarm_fcb: AlarmMemory = "shared"
     writes: Writes = "obeyed"

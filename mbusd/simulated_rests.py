@@ -1,6 +1,6 @@
 """When a simulated meter can hear and wants to answer: its sleep, its rest, its budget of read-outs. Pure."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mbusd.mbus.frames import Frame, encode
 from mbusd.simulated_behaviour import Answer, Behaviour, Moment
@@ -34,9 +34,11 @@ class Rests:
         """The answer, perhaps slower than usual; after it the meter may need a rest."""
         if self._was_asleep:
             self._was_asleep = False
-            answer = Answer(answer.data, answer.delay + behaviour.starts_slowly)
+            answer = replace(answer, delay=answer.delay + behaviour.starts_slowly)
         if behaviour.rests_for:
-            takes = moment.bit * (SHORTEST_PAUSE + CHARACTER * len(answer.data)) + (answer.delay if moment.bit else 0)
+            takes = moment.bit * (SHORTEST_PAUSE + CHARACTER * len(answer.data)) + (
+                answer.delay + answer.gap if moment.bit else 0
+            )
             self._hears_from = moment.seconds + takes + behaviour.rests_for
         return answer
 

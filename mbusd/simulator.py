@@ -41,7 +41,8 @@ class SimulatedBus:
 
     `echo`: the converter sends each request back. `split`: answers arrive in pieces of so many bytes, 0 = as they come.
     `rate`: in Bd, at which the master speaks; meters with another rate hear nothing that they understand. None: nobody
-    knows, and every meter hears it. `bit`: seconds that a bit takes, 0 where bytes take no time.
+    knows, and every meter hears it. `bit`: seconds that a bit takes, 0 where bytes take no time. `is_shorted`: from its
+    next request on the master hears a break without end, as 00s; no meter hears anything.
     """
 
     meters: list[SimulatedMeter]
@@ -52,6 +53,7 @@ class SimulatedBus:
     requests: int = 0  # good frames that were heard
     early_requests: int = 0  # requests sent into an answer that was due or under way: a fault of the master
     bit: float = 0.0
+    is_shorted: bool = False
 
     def answers(self, request: Frame, seconds: float) -> list[Answer]:
         """What each meter says to one good frame that ended at `seconds` since the start."""

@@ -82,6 +82,11 @@ class Port:
         return self.scheme != "tcp"
 
     @property
+    def hears_parity(self) -> bool:
+        """Whether a byte with a wrong parity is known to be broken: a network and a pseudo terminal tell nobody."""
+        return self.scheme == "serial" and not _is_pty(self.name)
+
+    @property
     def slack_seconds(self) -> float:
         """What the way to the converter may add to an answer: USB latency timers, gateways that collect bytes."""
         return 0.1 if self.scheme == "serial" else 0.4

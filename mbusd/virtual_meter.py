@@ -13,7 +13,7 @@ from random import Random
 from mbusd.mbus.address import BROADCAST, SELECTED, TEST, SecondaryAddress
 from mbusd.mbus.frames import REQ_UD1, REQ_UD2, RSP_UD, SND_NKE, SND_UD, Ack, Frame, LongFrame, ShortFrame, encode
 from mbusd.simulated_behaviour import RATES, Answer, Behaviour, Moment, Pages
-from mbusd.simulated_faults import Fault, spoilt
+from mbusd.simulated_faults import Fault, damaged, spoilt
 from mbusd.simulated_link import FCV, FcbRecord, is_selected, means, memory_of
 from mbusd.simulated_rests import Rests
 from mbusd.simulated_telegrams import LARGEST_PAGE, Telegrams
@@ -250,4 +250,6 @@ class SimulatedMeter:
         if left is None:
             return None
         late = self.behaviour.late_by if fault is Fault.LATE else 0.0
-        return self._rests.begins_to_speak(Answer(left, self.delay + late), moment, self.behaviour)
+        gap = self.behaviour.pauses_inside if fault is Fault.GAP else 0.0
+        heard = damaged(left, self.behaviour.bit_errors, self._random)
+        return self._rests.begins_to_speak(Answer(heard, self.delay + late, gap), moment, self.behaviour)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from mbusd.mbus.frames import Frame, FrameReader, Noise
 from mbusd.simulated_rests import CHARACTER, SHORTEST_PAUSE
-from mbusd.simulator import SimulatedBus
+from mbusd.simulator import Answer, SimulatedBus
 from mbusd.superposition import superpose
 
 IDLE = 33  # bit times of silence after which a meter listens anew
@@ -57,6 +57,7 @@ class Wire:
         self._heard_until = float("-inf")
         self._transmissions: list[_Transmission] = []
         self._echo: list[tuple[float, int]] = []
+        self._broken_until: float | None = None  # the 00s of a short circuit that were heard
 
     def tune(self, rate: int | None) -> None:
         """The master speaks at so many Bd from now on; None: nobody knows, as behind a transparent converter."""
@@ -81,6 +82,9 @@ class Wire:
 
     def advance(self, now: float) -> bytes:
         """What the master has received since the last call."""
+        if self._bus.is_shorted:
+            return self._breaks(now)
+        self._broken_until = None
         while self._incoming and self._incoming[0][0] <= now:
             end, byte = self._incoming.popleft()
             self._hear(byte, end)
@@ -94,10 +98,25 @@ class Wire:
 
     def next_event(self) -> float | None:
         """When `advance` has something to do next; None while the line is idle."""
+        if self._broken_until is not None:
+            return self._broken_until + (CHARACTER * self._bit or UNPACED_IDLE)
         times = [transmission.due[transmission.sent] for transmission in self._transmissions]
         if self._incoming:
             times.append(self._incoming[0][0])
         return min(times, default=None)
+
+    def _breaks(self, now: float) -> bytes:
+        """00s at the pace of the wire; all that was under way is lost."""
+        self._incoming.clear()
+        self._transmissions.clear()
+        self._reader.reset()
+        character = CHARACTER * self._bit or UNPACED_IDLE
+        if self._broken_until is None:
+            self._broken_until = now
+        count = int((now - self._broken_until) / character + 1e-6)
+        self._broken_until += count * character
+        self._heard_until = self._busy_until = now
+        return bytes(count)
 
     def _hear(self, byte: int, end: float) -> None:
         start = end - CHARACTER * self._bit
@@ -131,8 +150,7 @@ class Wire:
         """Put the meters' answers on the wire; those that overlap, also with a late one, become one jumble."""
         signals = [self._rest(transmission) for transmission in self._transmissions]
         for answer in self._bus.answers(request, end):
-            start = self._start(answer.delay, end)
-            signals.append(_Signal(start, answer.data, regular=start - end <= self._window))
+            signals += self._signals(answer, end)
         self._transmissions = []
         together: list[_Signal] = []
         for signal in sorted(signals, key=lambda signal: signal.start):
@@ -142,6 +160,15 @@ class Wire:
             together.append(signal)
         if together:
             self._transmissions.append(self._transmission(together))
+
+    def _signals(self, answer: Answer, end: float) -> list[_Signal]:
+        """What a meter puts on the wire after a request that ended then: in two pieces, if it pauses."""
+        start = self._start(answer.delay, end)
+        if not answer.gap:
+            return [_Signal(start, answer.data, regular=start - end <= self._window)]
+        half = len(answer.data) // 2
+        first = _Signal(start, answer.data[:half], regular=start - end <= self._window)
+        return [first, _Signal(self._end(first) + answer.gap, answer.data[half:], regular=first.regular)]
 
     def _start(self, delay: float, end: float) -> float:
         if not self._bit:

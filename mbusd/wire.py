@@ -76,6 +76,11 @@ class Wire:
         else:
             self._transport.close()
 
+    def hang_up(self, why: str) -> None:
+        """Give the connection up, for this reason; whoever keeps the port open makes a new one."""
+        self._protocol.end(why)
+        self._transport.abort()
+
     def unsettle(self) -> None:
         """Whatever came last was no good end of its conversation."""
         self._is_settled = self._owes_nothing = False
@@ -250,6 +255,5 @@ class Wire:
         if seconds < STALLED_SECONDS:
             return
         why = f"the converter has acknowledged nothing for {seconds:.0f} s; has it power, and is it in the network?"
-        self._protocol.end(why)
-        self._transport.abort()
+        self.hang_up(why)
         raise TransportError(self.port.name, why)

@@ -2,22 +2,35 @@
 
 import asyncio
 import socket
+import struct
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from typing import Literal
+
+Break = Literal["close", "reset", "mute"]
 
 
 @dataclass
 class Relay:
     """`piece`: bytes of an answer that go out at once, with `pause` seconds before the next; 0: all.
 
-    `hold`: seconds of silence that it waits for before it hands anything on; 0: none.
+    `hold`: seconds of silence that it waits for before it hands anything on; 0: none. `late`: seconds that everything
+    that goes to the master takes. `breaks`: what it does, once, when it has handed on `breaks_after` bytes of answers:
+    "mute" takes everything from then on and hands on nothing, on this connection. `refuses`: sends masters away.
+    `lingers`: it has one master at a time, and misses one that has gone so many seconds later; None: as many as come.
     """
 
     number: int
     piece: int = 0
     pause: float = 0.0
     hold: float = 0.0
+    late: float = 0.0
+    breaks: Break | None = None
+    breaks_after: int = 0
+    refuses: bool = False
+    lingers: float | None = None
+    is_taken: bool = False
     pieces: int = 0  # that were cut off
     ends: list["_End"] = field(default_factory=list)
 
@@ -34,13 +47,18 @@ class _End(asyncio.Protocol):
         self._kept = bytearray()
         self._timer: asyncio.TimerHandle | None = None
         self._connecting: asyncio.Task[object] | None = None
+        self._is_mute = False
         relay.ends.append(self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.transport = transport
-        if self.other is None:
+        if self.other is None and (self._relay.refuses or (self._relay.lingers is not None and self._relay.is_taken)):
+            self._is_mute = True
+            transport.close()
+        elif self.other is None:
+            self._relay.is_taken = True
             loop = asyncio.get_running_loop()
             bus = loop.create_connection(lambda: _End(self._relay, self), "127.0.0.1", self._relay.number)
             self._connecting = loop.create_task(bus)
@@ -50,6 +68,8 @@ class _End(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         other = self.other
+        if self._is_mute:
+            return
         self._kept += data
         if other is None:
             return
@@ -75,8 +95,39 @@ class _End(asyncio.Protocol):
             self._timer = asyncio.get_running_loop().call_later(self._relay.pause, self._hand_on)
 
     def write(self, data: bytes) -> None:
-        if self.transport is not None:
+        if not self._is_bus and self._relay.late:
+            asyncio.get_running_loop().call_later(self._relay.late, self._give, data)
+        else:
+            self._give(data)
+
+    def _give(self, data: bytes) -> None:
+        if self.transport is None or self._is_mute:
+            return
+        relay = self._relay
+        if self._is_bus or relay.breaks is None:
             self.transport.write(data)
+            return
+        self.transport.write(data[: relay.breaks_after])
+        relay.breaks_after -= len(data)
+        if relay.breaks_after <= 0:
+            how, relay.breaks = relay.breaks, None
+            self._break(how)
+
+    def _break(self, how: Break) -> None:
+        assert self.transport is not None
+        self._is_mute = True
+        match how:
+            case "close":
+                self.transport.close()
+            case "reset":
+                wire = self.transport.get_extra_info("socket")
+                wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.transport.abort()
+            case "mute":
+                pass
+
+    def _is_missed(self) -> None:
+        self._relay.is_taken = False
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
@@ -84,6 +135,8 @@ class _End(asyncio.Protocol):
             self._timer.cancel()
         if self.other is not None and self.other.transport is not None:
             self.other.transport.abort()
+            if not self._is_bus:
+                asyncio.get_running_loop().call_later(self._relay.lingers or 0.0, self._is_missed)
         self.gone.set()
 
 

@@ -248,6 +248,20 @@ def test_the_compose_file_needs_no_configuration_file() -> None:
     assert daemon["cap_drop"] == ["ALL"]
 
 
+@pytest.mark.parametrize("service", ["mbusd", "simulator", "simulated"])
+def test_no_container_of_ours_may_do_more_than_it_must(service: str) -> None:
+    said = yaml.safe_load((ROOT / "docker-compose.yaml").read_text("utf-8"))["services"][service]
+    assert said["read_only"] is True
+    assert said["cap_drop"] == ["ALL"]
+    assert said["security_opt"] == ["no-new-privileges:true"]
+    assert "/tmp" in said["tmpfs"]  # noqa: S108 - of the container
+    assert not said.keys() & {"privileged", "cap_add", "user", "network_mode", "pid", "ipc"}
+    writable = [place for place in said.get("volumes", ()) if not place.endswith(":ro")]
+    assert writable == (["mbusd:/var/lib/mbusd"] if service == "mbusd" else [])
+    # a new volume gets the owner that its place has in the image
+    assert "install -d -o mbusd -g mbusd /var/lib/mbusd" in (ROOT / "Dockerfile").read_text("utf-8")
+
+
 def test_the_alternative_with_a_file_is_yaml_too() -> None:
     text = (ROOT / "docker-compose.yaml").read_text("utf-8")
     uncommented = re.sub(r"^      # ((?:- | {2})[a-z_]+:)", r"      \1", text, flags=re.MULTILINE)

@@ -819,6 +819,8 @@ def test_a_meter_file_can_say_how_the_meter_deviates() -> None:
         "starts_slowly": 0.5,
         "rests_for": 0.3,
         "late_by": 0.4,
+        "pauses_inside": 0.2,
+        "bit_errors": 0.001,
         "fcb": "separate",
         "alarm_fcb": "separate",
         "writes": "ignored",

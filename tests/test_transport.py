@@ -74,6 +74,14 @@ async def test_a_pseudo_terminal_has_no_parity_and_is_taken_as_it_is() -> None:
         await closed(transport, ear)
 
 
+def test_only_a_real_serial_port_tells_of_broken_bytes() -> None:
+    with terminal() as pty:
+        assert not Port(pty.device).hears_parity
+    assert Port("/dev/ttyUSB0").hears_parity
+    assert not Port("tcp://192.0.2.7:10001").hears_parity
+    assert not Port("rfc2217://192.0.2.7:2217").hears_parity
+
+
 async def test_a_port_that_is_open_is_refused_until_it_is_closed() -> None:
     with terminal() as pty:
         ear = Ear()
@@ -138,6 +146,7 @@ async def test_a_device_that_is_not_for_this_user_says_whom_it_is_for(mode: int,
         if mode:
             os.chown(device, 0, grp.getgrnam("daemon").gr_gid)
         device.chmod(mode)
+        await asyncio.to_thread(os.geteuid)  # the modules that this loads may lie where nobody else may look
         with somebody_else(), pytest.raises(TransportError, match=f"permission denied; {todo}"):
             await open_port(Port(str(device)), Ear)
 
