@@ -55,10 +55,10 @@ def moved(frame: bytes, chance: random.Random) -> bytes:
     long = _long(frame)
     decode(long)
     said = decode(long)
-    if said.layout is None or long.ci == 0x76:
+    if said.layout is None or said.layout.outline is None or long.ci == 0x76:
         return frame
     data = bytearray(long.data)
-    for (start, end), record in zip(said.layout.spans, said.records, strict=True):
+    for (start, end), record in zip(said.layout.outline.spans, said.records, strict=True):
         data[start:end] = _other(record, chance)
     return encode(LongFrame(long.control, long.address, long.ci, bytes(data)))
 
@@ -132,6 +132,13 @@ def forget_everything() -> None:
                     thing.cache_clear()
 
 
+def heard_once(version: Version, forget: Callable[[], None]) -> None:
+    """As if each of these telegrams had been heard once, and nothing else since `forget`."""
+    forget()
+    for frame, profile in version:
+        payload(frame, profile)
+
+
 @dataclass(slots=True)
 class Case:
     """One way to measure: `work` on every telegram of a round, `before` it `prepare`."""
@@ -192,7 +199,9 @@ def measure(rounds: int, folder: Path | None) -> None:
     ]
     others = [
         Case("mbusd, layout first seen", payload, first, forget_layouts),
+        Case("mbusd, its second telegram", payload, first, lambda: heard_once(first[0], forget_layouts)),
         Case("mbusd, first seen by a new process", payload, first, forget_everything),
+        Case("mbusd, its second telegram there", payload, first, lambda: heard_once(first[0], forget_everything)),
         Case("mbusd, record by record", payload_whole, told[:2]),
     ]
     size, total = statistics.mean(map(len, frames)), len(frames) * len(told)

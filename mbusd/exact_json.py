@@ -3,7 +3,6 @@
 The encoder of the standard library cannot write a Decimal as a number.
 """
 
-import json
 import json.encoder
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
@@ -15,13 +14,16 @@ _quoted: Callable[[str], str] = json.encoder.encode_basestring  # what json.dump
 JsonValue: TypeAlias = "str | int | float | Decimal | date | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
 
 
+_WORDS = {None: "null", True: "true", False: "false"}
+
+
 def dumps(document: JsonValue) -> str:
     """One line of JSON. Dates and moments become ISO 8601 text (UTC as `Z`). Raises ValueError for NaN and infinity."""
     match document:
         case str():
             return quoted(document)
         case None | bool():
-            return json.dumps(document)
+            return _WORDS[document]
         case int() | float() | Decimal():
             return _number(document)
         case date():

@@ -14,8 +14,8 @@ from mbusd import exact_json
 from mbusd.exact_json import quoted
 from mbusd.mbus.frames import encode
 from mbusd.mbus.telegram import Telegram
-from mbusd.model import Measurement
-from mbusd.slots import Part, Scaled, Slot, Unusual
+from mbusd.model import Measurement, Value
+from mbusd.slots import TINY, Part, Scaled, Slot, Unusual, shown
 
 MOST_TEMPLATES = 8  # lists of keys that a document is asked for
 
@@ -36,7 +36,7 @@ class Form:
     `frozen`: the bytes of each telegram's data that stay, besides those of its layout.
     """
 
-    __slots__ = ("_columns", "_frozen", "_parts", "_templates", "constant", "slots")
+    __slots__ = ("_columns", "_first", "_frozen", "_parts", "_templates", "constant", "slots")
 
     def __init__(
         self,
@@ -45,20 +45,31 @@ class Form:
         frozen: Sequence[Iterable[tuple[int, int]]],
         constant: Constant,
     ) -> None:
-        self.slots = tuple(slots)
+        self.slots = slots
         self.constant = constant
-        self._frozen = tuple(_mask(telegram, spans) for telegram, spans in zip(telegrams, frozen, strict=True))
-        self._parts = tuple(
-            Part((slot for slot in slots if slot.telegram == at), len(telegram.frame.data))
-            for at, telegram in enumerate(telegrams)
-        )
-        flat = [id(slot) for part in self._parts for slot in part.slots]
-        columns = {one: at for at, one in enumerate(flat)}
-        self._columns = [columns.get(id(slot)) for slot in self.slots]
+        self._first: Sequence[tuple[Telegram, Iterable[tuple[int, int]]]] = list(zip(telegrams, frozen, strict=True))
+        self._frozen: Sequence[tuple[int, int]] = ()
+        self._parts: Sequence[Part] = ()
+        self._columns: Sequence[int | None] = ()
         self._templates: dict[tuple[str, ...], _Template] = {}
+
+    def _settle(self) -> None:
+        """All that only the second reading of a form needs."""
+        for slot in self.slots:
+            slot.settle()
+        self._frozen = [_mask(telegram, spans) for telegram, spans in self._first]
+        self._parts = [
+            Part((slot for slot in self.slots if slot.telegram == at), len(telegram.frame.data))
+            for at, (telegram, _) in enumerate(self._first)
+        ]
+        columns = {id(slot): at for at, slot in enumerate(slot for part in self._parts for slot in part.slots)}
+        self._columns = [columns.get(id(slot)) for slot in self.slots]
+        self._first = ()
 
     def values(self, telegrams: Sequence[Telegram]) -> "list[float | str] | None":
         """What stands in the slots of telegrams of the right layouts; None if these do not have this form."""
+        if self._first:
+            self._settle()
         if len(telegrams) != 1:
             return self._of_many(telegrams)
         (telegram,), ((mask, skeleton),) = telegrams, self._frozen
@@ -89,11 +100,17 @@ class Form:
             self._templates[wanted] = template
         text, columns, tiny = template
         document = text % columns((time, *values))
-        if tiny >= 0 and document.count(_TINY) != tiny:  # perhaps a number with an exponent
-            said = {"time": f'"{time}"', "status": exact_json.dumps(self.constant.status)}
-            said |= dict.fromkeys(wanted, "null") | dict(self.texts(values))
-            return "{" + ", ".join([f"{quoted(key)}: {said[key]}" for key in said]) + "}"
+        if tiny >= 0 and document.count(TINY) != tiny:  # perhaps a number with an exponent
+            return self.told(time, wanted, self.texts(values))
         return document
+
+    def told(self, time: str, keys: Iterable[str], texts: Iterable[tuple[str, str]]) -> str:
+        """The document of values that are texts already."""
+        if keys:
+            texts = (dict.fromkeys(keys, "null") | dict(texts)).items()
+        status = exact_json.dumps(self.constant.status) if self.constant.status else "[]"
+        told = "".join([f", {quoted(key)}: {text}" for key, text in texts])
+        return f'{{"time": "{time}", "status": {status}{told}}}'
 
     def texts(self, values: Sequence[float | str]) -> Iterator[tuple[str, str]]:
         """Key and JSON text of each value."""
@@ -102,18 +119,22 @@ class Form:
                 yield slot.item.key, str(slot.way)
             else:
                 value = values[column]
-                yield slot.item.key, _shown(value, slot)
+                yield slot.item.key, shown(value, slot.way)
 
     def measurements(self, values: Sequence[float | str], telegrams: Sequence[Telegram]) -> Iterator[Measurement]:
         """The measurements of these values, and of the telegrams that they stand in."""
-        for slot, column in zip(self.slots, self._columns, strict=True):
-            if column is None:
+        return self.read([text for _, text in self.texts(values)], telegrams)
+
+    def read(self, texts: Iterable[str], telegrams: Sequence[Telegram]) -> Iterator[Measurement]:
+        """The measurements of slots with these texts."""
+        for slot, text in zip(self.slots, texts, strict=True):
+            if isinstance(slot.way, str):
                 yield slot.item
             elif slot.item.kind == "number":
-                value = values[column]
-                yield _valued(slot.item, _number(_shown(value, slot)))
+                yield _valued(slot.item, _number(text))
             else:
-                yield slot.look(telegrams[slot.telegram].frame.data[slot.start : slot.end])
+                found = slot.source.look(telegrams[slot.telegram].frame.data[slot.start : slot.end])
+                yield _valued(slot.item, found.value)
 
     def _template(self, keys: tuple[str, ...]) -> "_Template":
         there = dict(
@@ -126,16 +147,20 @@ class Form:
             said = "null" if slot is None else _escaped(str(slot.way))
             if slot is not None and column is not None:
                 columns.append(column + 1)
-                said = f"%.{slot.way.digits}g" if isinstance(slot.way, Scaled) else "%s"
+                said = _gap(slot.way) if isinstance(slot.way, Scaled) else "%s"
             pieces.append(f", {_escaped(quoted(key))}: {said}")
         text = "".join((*pieces, "}"))
         has_tiny = any(isinstance(slot.way, Scaled) and slot.way.places > _PLACES for slot in self.slots)
-        return text, itemgetter(*columns), text.count(_TINY) if has_tiny else -1
+        return text, itemgetter(*columns), text.count(TINY) if has_tiny else -1
+
+
+def _gap(way: Scaled) -> str:
+    """Where a number is to stand, without needless zeros."""
+    return "%d" if way.places == 0 else f"%.{way.digits}g"
 
 
 _Template = tuple[str, Callable[[tuple[float | str, ...]], object], int]
-"""A document with gaps, what to put there of time and values, and how often it says _TINY; -1: it never matters."""
-_TINY = "e-"  # in a float below 0.0001
+"""A document with gaps, what to put there of time and values, and how often it says TINY; -1: it never matters."""
 _PLACES = 4  # with which no number is as small
 
 
@@ -143,7 +168,7 @@ def _number(text: str) -> int | Decimal:
     return Decimal(text) if "." in text else int(text)
 
 
-def _valued(item: Measurement, value: int | Decimal) -> Measurement:
+def _valued(item: Measurement, value: Value) -> Measurement:
     """The same with another value; `replace` takes three times as long."""
     return Measurement(
         item.key,
@@ -162,14 +187,6 @@ def _valued(item: Measurement, value: int | Decimal) -> Measurement:
     )
 
 
-def _shown(value: float | str, slot: Slot) -> str:
-    """A value as JSON has it."""
-    if isinstance(value, str):
-        return value
-    shown = f"{value:.{slot.way.digits}g}" if isinstance(slot.way, Scaled) else repr(value)
-    return format(Decimal(shown), "f") if _TINY in shown else shown
-
-
 def _escaped(text: str) -> str:
     return text.replace("%", "%%")
 
@@ -182,27 +199,14 @@ def _mask(telegram: Telegram, spans: Iterable[tuple[int, int]]) -> tuple[int, in
     return mask, telegram.whole & mask
 
 
-class Filled:
-    """A form with the values of one reading."""
+class _OfForm:
+    """What all readings of a form have in common."""
 
-    __slots__ = ("_said", "_values", "form")
+    __slots__ = ("_said", "form")
 
-    def __init__(self, form: Form, values: Sequence[float | str], said: Sequence[Telegram]) -> None:
+    def __init__(self, form: Form, said: Sequence[Telegram]) -> None:
         self.form = form
-        self._values = values
         self._said = said
-
-    def document(self, time: str, keys: Iterable[str]) -> str:
-        """The reading as one JSON document, with every key of `keys`."""
-        return self.form.document(time, self._values, keys)
-
-    def texts(self) -> Iterator[tuple[str, str]]:
-        """Key and JSON text of each value."""
-        return self.form.texts(self._values)
-
-    @property
-    def measurements(self) -> tuple[Measurement, ...]:
-        return tuple(self.form.measurements(self._values, self._said))
 
     @property
     def telegrams(self) -> tuple[bytes, ...]:
@@ -223,3 +227,45 @@ class Filled:
     @property
     def flags(self) -> tuple[str, ...]:
         return self.form.constant.flags
+
+
+class Filled(_OfForm):
+    """A form with the values of one reading."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, form: Form, values: Sequence[float | str], said: Sequence[Telegram]) -> None:
+        self.form, self._values, self._said = form, values, said
+
+    def document(self, time: str, keys: Iterable[str]) -> str:
+        """The reading as one JSON document, with every key of `keys`."""
+        return self.form.document(time, self._values, keys)
+
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """Key and JSON text of each value."""
+        return self.form.texts(self._values)
+
+    @property
+    def measurements(self) -> tuple[Measurement, ...]:
+        return tuple(self.form.measurements(self._values, self._said))
+
+
+class Sketch(_OfForm):
+    """The first reading of a form: its texts were made one by one."""
+
+    __slots__ = ("_texts",)
+
+    def __init__(self, form: Form, texts: Sequence[str], said: Sequence[Telegram]) -> None:
+        self.form, self._texts, self._said = form, texts, said
+
+    def document(self, time: str, keys: Iterable[str]) -> str:
+        """The reading as one JSON document, with every key of `keys`."""
+        return self.form.told(time, keys, self.texts())
+
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """Key and JSON text of each value."""
+        return zip((slot.item.key for slot in self.form.slots), self._texts, strict=True)
+
+    @property
+    def measurements(self) -> tuple[Measurement, ...]:
+        return tuple(self.form.read(self._texts, self._said))

@@ -3,16 +3,12 @@
 The keys are a contract: topics, `unique_id`s and dashboards hang on them.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, tzinfo
-from decimal import Decimal
-from functools import lru_cache, partial
+from datetime import UTC, datetime, tzinfo
+from functools import lru_cache
 
 from mbusd import model
-from mbusd.form import Filled
-from mbusd.lesson import Lesson
 from mbusd.mbus.alarms import AlarmAnswer
 from mbusd.mbus.frames import LongFrame, encode
 from mbusd.mbus.media import medium_name
@@ -20,58 +16,14 @@ from mbusd.mbus.profile import Profile, Show
 from mbusd.mbus.records import Record
 from mbusd.mbus.telegram import Header, Telegram, header_of
 from mbusd.mbus.understanding import understand
-from mbusd.mbus.vif import SECRET
+from mbusd.measures import keys, measurement, problem_of
 from mbusd.recognition import forms_of
-from mbusd.user_units import in_user_unit
 
-_COUNTERS = frozenset({"energy", "reactive_energy", "apparent_energy", "volume", "mass"})
-_INTEGERS = frozenset({1, 2, 3, 4, 6, 7})  # data fields of the DIF
-_PLAIN_TEXT = {"%RH": ("relative_humidity", "%"), "°C": ("temperature", "degC")}  # units that say what is measured
-_UNKNOWN_UNIT = frozenset({"non_metric", "relative_deviation"})  # the table's unit is not the value's
+MOST_IDENTITIES = 1024  # of meters that are remembered
+
 _ALARM = 0x71  # CI field of the alarm byte
 _LONG = 0x72  # CI field of records behind a long header
 _NOBODY = model.Identity("", "", None, None, "unknown", "F" * 16)
-
-
-def keys(records: Sequence[Record]) -> list[str]:
-    """The public key of each record: what it is, never where it stood; `_2`, `_3` … for what is still equal."""
-    taken: set[str] = set()
-    result = []
-    for record in records:
-        base = _base_key(record)
-        key, occurrence = base, 1
-        while key in taken:
-            occurrence += 1
-            key = f"{base}_{occurrence}"
-        taken.add(key)
-        result.append(key)
-    return result
-
-
-def _base_key(record: Record) -> str:
-    what = _understood(record).quantity, record.modifiers, record.function
-    return _base_key_of(*what, record.storage, record.tariff, record.subunit)
-
-
-@lru_cache(maxsize=4096)
-def _base_key_of(
-    quantity: str, modifiers: tuple[str, ...], function: str, storage: int, tariff: int, subunit: int
-) -> str:
-    words = [quantity, *modifiers]
-    if function != "instantaneous":
-        words.append(function)
-    for name, number in (("tariff", tariff), ("subunit", subunit), ("storage", storage)):
-        if number:
-            words.append(f"{name}_{number}")
-    return re.sub(r"[^a-z0-9]+", "_", "_".join(words).lower()).strip("_") or "value"
-
-
-def _understood(record: Record) -> Record:
-    """A plain text unit that everybody understands makes the record one of a proper quantity."""
-    if record.quantity != "plain_text_unit" or record.unit not in _PLAIN_TEXT:
-        return record
-    quantity, unit = _PLAIN_TEXT[record.unit]
-    return replace(record, quantity=quantity, unit=unit)
 
 
 def identity_of(header: Header) -> model.Identity | None:
@@ -104,17 +56,12 @@ def reading(
     who answered (CI 78, 7A). `profile`: what is known of such meters.
     """
     forms = forms_of(telegrams, zone, profile)
-    if forms is not None:
-        for form in forms.known:
-            values = form.values(telegrams)
-            if values is not None:
-                who = _sender(telegrams, identity, profile)
-                moment = taken_at if taken_at.tzinfo is UTC else taken_at.astimezone(UTC)
-                return model.Reading.drafted(meter, who, moment, Filled(form, values, telegrams))
-    lesson = _whole(meter, telegrams, taken_at, zone, identity, profile)
-    if forms is not None:
-        forms.learn(lesson)
-    return lesson.taken
+    draft = None if forms is None else forms.draft(telegrams)
+    if draft is None:
+        return reading_whole(meter, telegrams, taken_at, zone, identity, profile)
+    who = _sender(telegrams, identity, profile)
+    moment = taken_at if taken_at.tzinfo is UTC else taken_at.astimezone(UTC)
+    return model.Reading.drafted(meter, who, moment, draft)
 
 
 def reading_whole(
@@ -126,21 +73,10 @@ def reading_whole(
     profile: Profile | None = None,
 ) -> model.Reading:
     """As `reading`, made record by record whatever was seen before."""
-    return _whole(meter, telegrams, taken_at, zone, identity, profile).taken
-
-
-def _whole(
-    meter: str,
-    telegrams: Sequence[Telegram],
-    taken_at: datetime,
-    zone: tzinfo | None,
-    identity: model.Identity | None,
-    profile: Profile | None,
-) -> Lesson:
     known = understand(telegrams, profile)
     records = [record for telegram in known.telegrams for record in telegram.records]
     named = list(zip(keys(records), records, strict=True))
-    taken = model.Reading(
+    return model.Reading(
         meter=meter,
         identity=_sender(telegrams, identity, profile),
         taken_at=taken_at.astimezone(UTC),
@@ -151,34 +87,30 @@ def _whole(
         model="" if profile is None else profile.name,
         flags=() if profile is None else profile.words,
     )
-    measure = partial(_measurement, zone=zone)
-    return Lesson(telegrams, known, [key for key, _ in named], taken, profile, measure)
 
 
 def _sender(telegrams: Sequence[Telegram], identity: model.Identity | None, profile: Profile | None) -> model.Identity:
-    """Who has sent the telegrams by their headers, else `identity`."""
+    """Who has sent the telegrams by their headers, else `identity`; what it measures is what its profile says."""
+    medium = None if profile is None else profile.medium
     for telegram in telegrams:
         frame = telegram.frame
         if telegram.layout is not None and frame.ci == _LONG:
-            return _measuring(_identity(frame.data[:8]), profile)
+            return _identity(frame.data[:8], medium)
         found = identity_of(telegram.header) if telegram.header is not None else None
         if found is not None:
-            return _measuring(found, profile)
-    return _measuring(identity or _NOBODY, profile)
+            return _measuring(found, medium)
+    return _measuring(identity or _NOBODY, medium)
 
 
-@lru_cache(maxsize=4096)
-def _identity(sender: bytes) -> model.Identity:
+@lru_cache(maxsize=MOST_IDENTITIES)
+def _identity(sender: bytes, medium: int | None) -> model.Identity:
     """Of the first eight bytes of a long header."""
     header = header_of(LongFrame(0x08, 0, _LONG, sender + bytes(4)))
-    return (identity_of(header) if header is not None else None) or _NOBODY
+    return _measuring((identity_of(header) if header is not None else None) or _NOBODY, medium)
 
 
-def _measuring(identity: model.Identity, profile: Profile | None) -> model.Identity:
-    """What the meter measures by its profile, whatever its header says."""
-    if profile is None or profile.medium is None:
-        return identity
-    return replace(identity, medium=profile.medium, medium_name=medium_name(profile.medium))
+def _measuring(identity: model.Identity, medium: int | None) -> model.Identity:
+    return identity if medium is None else replace(identity, medium=medium, medium_name=medium_name(medium))
 
 
 def alarm_of(
@@ -211,67 +143,9 @@ def _measurements(
     named: Sequence[tuple[str, Record]], shows: Sequence[Show], zone: tzinfo | None
 ) -> Iterator[model.Measurement]:
     for (key, record), show in zip(named, shows, strict=True):
-        measurement = _measurement(key, record, show, zone)
-        if measurement is not None:
-            yield measurement
-
-
-def _measurement(key: str, sent: Record, show: Show, zone: tzinfo | None) -> model.Measurement | None:
-    """What a record measures; None of raw data and secrets."""
-    record = _understood(sent)
-    kind = record.kind
-    if kind == "raw" or record.quantity in SECRET:
-        return None
-    value, unit, decimals = _user_value(record, zone)
-    return model.Measurement(
-        key=key,
-        quantity=record.quantity,
-        kind=kind,
-        value=value,
-        unit=unit,
-        decimals=decimals,
-        function=record.function,
-        storage=record.storage,
-        tariff=record.tariff,
-        subunit=record.subunit,
-        modifiers=record.modifiers,
-        effect=record.effect,
-        show=show,
-    )
-
-
-def _user_value(record: Record, zone: tzinfo | None) -> tuple[model.Value, str | None, int | None]:
-    value = record.value
-    if record.kind == "number":
-        number = value if isinstance(value, int | Decimal) and not _is_doubtful(record) else None
-        if not _UNKNOWN_UNIT.isdisjoint(record.modifiers):
-            return number, None, None
-        return in_user_unit(number, record.quantity, record.unit, record.exponent)
-    if isinstance(value, datetime) and zone is not None:
-        return _in_zone(value, zone, summer_time=record.summer_time), None, None
-    if isinstance(value, str):
-        return value.strip(" \0\t\r\n") or None, None, None
-    if record.kind == "bits" and isinstance(value, int):
-        return f"{value:0{max(2, 2 * len(record.raw))}X}", None, None
-    return (None if isinstance(value, bytes) else value), None, None
-
-
-def _is_doubtful(record: Record) -> bool:
-    """A counter of all ones is -1 by type B; meters that send it mean "no value"."""
-    return (
-        record.quantity in _COUNTERS
-        and not record.effect
-        and (not record.dib or record.dib[0] & 0x0F in _INTEGERS)  # the fixed data structure has no DIB
-        and set(record.raw) == {0xFF}
-        and record.value is not None
-    )
-
-
-def _in_zone(moment: datetime, zone: tzinfo, *, summer_time: bool) -> datetime:
-    """The hour that comes twice (or never) is told apart by the meter's summer time flag."""
-    candidates = [moment.replace(tzinfo=zone, fold=fold) for fold in (0, 1)]
-    choose = max if summer_time else min
-    return choose(candidates, key=lambda candidate: candidate.utcoffset() or timedelta(0))
+        item = measurement(key, record, show, zone)
+        if item is not None:
+            yield item
 
 
 def _problems(telegrams: Sequence[Telegram], named: Sequence[tuple[str, Record]]) -> Iterator[str]:
@@ -282,10 +156,6 @@ def _problems(telegrams: Sequence[Telegram], named: Sequence[tuple[str, Record]]
         if telegram.error:
             yield str(telegram.error)
     for key, record in named:
-        if record.quantity in SECRET:
-            continue
-        where = f"{key} (DIB {record.dib.hex().upper()}, VIB {record.vib.hex().upper()})"
-        if record.problem:
-            yield f"{where}: {record.problem}"
-        elif _is_doubtful(record):
-            yield f"{where}: a counter of -1 (all bits set) is taken for no value"
+        problem = problem_of(record)
+        if problem is not None:
+            yield f"{key} {problem}"

@@ -1,51 +1,59 @@
-"""Which form a reading has: learnt from the readings of the same layouts, zone and profile that came before. Pure.
+"""Which form a reading has: that of one before, or a new one, put together of the meanings of its records. Pure.
 
-One who has a form saves all the rest; whatever is not sure to be the same every time makes no form.
+The way of a telegram that is known: mbus/layout.py (which bytes stay), form.py (its document), slots.py (where its
+values stand). Of a new one: this room, from meaning.py (one record), ways.py and value_texts.py (its data to text).
+Whatever is not sure to be the same every time makes no form, and goes record by record.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import tzinfo
 from functools import lru_cache
 
 from mbusd import exact_json
-from mbusd.exact_json import JsonValue
-from mbusd.form import Constant, Form
-from mbusd.lesson import Lesson, Source, look_of
-from mbusd.mbus.layout import Layout, Span
+from mbusd.form import Constant, Filled, Form, Sketch
+from mbusd.mbus.layout import Layout
 from mbusd.mbus.profile import Profile
+from mbusd.mbus.records import Span
+from mbusd.mbus.status import status_words
 from mbusd.mbus.telegram import Telegram
-from mbusd.model import Measurement
-from mbusd.slots import Slot
-from mbusd.ways import way_of
+from mbusd.meaning import Meaning, Place, of_field, of_head, place_of
+from mbusd.slots import Slot, Unusual
 
-MOST_MEMORIES = 1024  # of layouts in a zone, by a profile
+MOST_MEMORIES = 512  # of layouts in a zone, by a profile
 MOST_FORMS = 8  # of one layout: with and without the values that are missing now and then
 MOST_LESSONS = 64  # of one layout, at first; where no form lasts, they come rarely
 RARELY = 16  # readings a lesson
 
 _RESERVED = frozenset({"time", "status"})  # keys of the document itself
-_STATUS = {0x72: (9, 10), 0x76: (9, 10), 0x7A: (1, 2)}  # where the status byte stands, by CI field
+_STATUS = {0x72: 9, 0x76: 9, 0x7A: 1}  # where the status byte stands, by CI field
+_HIGH_FIRST = 0x76
 
 
 class Forms:
     """The forms that readings of the same layouts have had, the latest first."""
 
-    __slots__ = ("_misses", "known", "profile")
+    __slots__ = ("_misses", "known", "place")
 
     def __init__(self) -> None:
         self.known: list[Form] = []
-        self.profile: Profile | None = None
+        self.place: Place | None = None
         self._misses = 0
 
-    def learn(self, lesson: Lesson) -> None:
-        """Take note of a reading that has none of the forms."""
+    def draft(self, telegrams: Sequence[Telegram]) -> Filled | Sketch | None:
+        """What telegrams of these layouts say; None where that takes more than their records one by one."""
+        for form in self.known:
+            values = form.values(telegrams)
+            if values is not None:
+                return Filled(form, values, telegrams)
+        found = None if self.place is None else _Draught(telegrams, self.place).form()
+        if found is None:
+            return None
         self._misses += 1
-        if self._misses > MOST_LESSONS and self._misses % RARELY:
-            return
-        form = _form(lesson)
-        if form is not None and _is_true(form, lesson):
-            self.known.insert(0, form)
+        if self._misses <= MOST_LESSONS or self._misses % RARELY == 0:
+            self.known.insert(0, found[0])
             del self.known[MOST_FORMS:]
+        return Sketch(*found, telegrams)
 
 
 def forms_of(telegrams: Sequence[Telegram], zone: tzinfo | None, profile: Profile | None) -> Forms | None:
@@ -54,7 +62,8 @@ def forms_of(telegrams: Sequence[Telegram], zone: tzinfo | None, profile: Profil
     if None in layouts:
         return None
     forms = _forms_of(layouts, zone, id(profile))
-    forms.profile = profile  # which keeps its id its own
+    if forms.place is None:
+        forms.place = place_of(zone, profile)  # it keeps the profile, and so its id
     return forms
 
 
@@ -69,75 +78,111 @@ def _forms_of(layouts: tuple[Layout | None, ...], zone: tzinfo | None, profile: 
     return Forms()
 
 
-def _is_true(form: Form, lesson: Lesson) -> bool:
-    """Whether a form says of its own reading what the records say."""
-    found = form.values(lesson.telegrams)
-    if found is None:
-        return False
-    taken = lesson.taken
-    said: dict[str, JsonValue] = {item.key: item.value for item in taken.measurements}
-    return form.document("", found, ()) == exact_json.dumps({"time": "", "status": list(taken.status), **said})
+class _Draught:
+    """A form in the making, from telegrams that have none yet."""
 
+    def __init__(self, telegrams: Sequence[Telegram], place: Place) -> None:
+        self._telegrams, self._place = telegrams, place
+        self._slots: list[Slot] = []
+        self._texts: list[str] = []
+        self._frozen: list[list[Span]] = []
+        self._status: list[str] = []
+        self._problems: list[str] = []
+        self._keys: set[str] = set()
+        self._origins: dict[str, str] = {}
 
-def _form(lesson: Lesson) -> Form | None:
-    """The form of a reading; None where it may hang on more than layouts and values."""
-    taken, profile = lesson.taken, lesson.profile
-    if lesson.known.problems or any(item.key in _RESERVED for item in taken.measurements):
-        return None
-    seen = {item.key: item for item in taken.measurements}
-    slots: list[Slot] = []
-    frozen = [[*_status(telegram), *_beginning(telegram, profile)] for telegram in lesson.telegrams]
-    for one in _sources(lesson):
-        item = seen.get(one.key)
-        text = _constant(one, item, profile)
-        if text is not None:
-            frozen[one.telegram].append(one.span)
-        if item is not None:
-            look = look_of(one, item, lesson)
-            way = way_of(one, item, lesson, look) if text is None else text
-            slots.append(Slot(item, way, look, one.telegram, *one.span))
-    constant = Constant(taken.status, taken.problems, taken.model, taken.flags)
-    return Form(slots, lesson.telegrams, frozen, constant)
+    def form(self) -> tuple[Form, list[str]] | None:
+        """The form, and the text of each of its slots; None where records must be seen together."""
+        if any(telegram.encrypted for telegram in self._telegrams):
+            return None
+        for telegram in self._telegrams:
+            self._begin(telegram)
+        if not all(self._take(telegram, at) for at, telegram in enumerate(self._telegrams)):
+            return None
+        if not _RESERVED.isdisjoint(self._keys):
+            return None
+        place, status = self._place, tuple(dict.fromkeys(self._status))
+        constant = Constant(status, tuple(self._problems), place.model, place.flags)
+        return Form(self._slots, self._telegrams, self._frozen, constant), self._texts
 
+    def _begin(self, telegram: Telegram) -> None:
+        """The status byte."""
+        frame, profile = telegram.frame, self._place.profile
+        at = _STATUS.get(frame.ci)
+        self._frozen.append([] if at is None else [(at, at + 1)])
+        if at is not None and frame.data[at]:
+            status = frame.data[at]
+            self._status += status_words(status) if profile is None else profile.status_words(status)
 
-def _status(telegram: Telegram) -> Iterator[Span]:
-    """Its status byte."""
-    if telegram.frame.ci in _STATUS:
-        yield _STATUS[telegram.frame.ci]
+    def _meanings(self, telegram: Telegram) -> Iterator[tuple[Meaning, int, int]]:
+        """What each record means, and from where to where its data stand."""
+        said = None if telegram.layout is None else telegram.layout.outline
+        if said is None:
+            return
+        place, is_high = self._place, telegram.frame.ci == _HIGH_FIRST
+        for head, (start, end) in zip(said.heads, said.spans, strict=True):
+            yield of_head(head, place, is_high), start, end
+        if said.maker is not None and place.profile is not None:
+            yield from self._fields(telegram.frame.data, said.maker, place.profile)
 
+    def _fields(self, data: bytes, maker: int, profile: Profile) -> Iterator[tuple[Meaning, int, int]]:
+        """The fields that a profile finds in the maker's block, by which bytes it tells one layout from another."""
+        block = data[maker:]
+        length = min(len(block), max((len(layout.starts) for layout in profile.data), default=0))
+        self._frozen[-1].append((maker, maker + length))
+        number = next((at for at, layout in enumerate(profile.data) if layout.fits(block)), None)
+        for at, item in enumerate(() if number is None or not block else profile.data[number].fields):
+            start = maker + item.offset
+            yield of_field(self._place, number or 0, at), start, start + item.length
 
-def _beginning(telegram: Telegram, profile: Profile | None) -> Iterator[Span]:
-    """The bytes by which a profile tells one layout of the maker's block from another."""
-    block = telegram.manufacturer_data
-    if profile is not None and block:
-        start = len(telegram.frame.data) - len(block)
-        yield start, start + min(len(block), max((len(layout.starts) for layout in profile.data), default=0))
+    def _is_alone(self, meaning: Meaning) -> bool:
+        """Whether no other record has the same name by its profile, but not of itself."""
+        return self._origins.setdefault(meaning.what, meaning.identity) == meaning.identity
 
+    def _take(self, telegram: Telegram, at: int) -> bool:
+        """Make slots of the records of a telegram; False where they must be seen together."""
+        data, keys, slots, texts = telegram.frame.data, self._keys, self._slots, self._texts
+        for meaning, start, end in self._meanings(telegram):
+            if end > len(data):
+                return False
+            raw = data[start:end]
+            if not meaning.key:
+                meaning.meet(raw)
+            if meaning.what and not self._is_alone(meaning):
+                return False
+            key = meaning.key if meaning.key not in keys else self._numbered(meaning.key)
+            keys.add(key)
+            if meaning.is_hidden:
+                continue
+            try:
+                text = meaning.text(raw)
+            except Unusual:
+                self._freeze(meaning, raw, key, at, start)
+                continue
+            item = meaning.item if key == meaning.key else meaning.called(key)
+            if item is not None:
+                slots.append(Slot(None, start, end, item, meaning, at))
+                texts.append(text)
+        return True
 
-def _sources(lesson: Lesson) -> Iterator[Source]:
-    keys, shows = iter(lesson.keys), iter(lesson.known.shows)
-    for at, (telegram, understood) in enumerate(zip(lesson.telegrams, lesson.known.telegrams, strict=True)):
-        spans = (*(() if telegram.layout is None else telegram.layout.spans), *_fields(telegram, lesson.profile))
-        sent = (*telegram.records, *(None for _ in understood.records[len(telegram.records) :]))
-        for number, (span, one, record) in enumerate(zip(spans, sent, understood.records, strict=True)):
-            yield Source(at, span, one, record, next(keys), next(shows), number)
+    def _numbered(self, key: str) -> str:
+        """The key with the first number that is free."""
+        occurrence = 2
+        while f"{key}_{occurrence}" in self._keys:
+            occurrence += 1
+        return f"{key}_{occurrence}"
 
-
-def _fields(telegram: Telegram, profile: Profile | None) -> Iterator[Span]:
-    """Where the fields stand that a profile finds in the maker's block."""
-    block = telegram.manufacturer_data
-    if profile is None or not block:
-        return
-    start = len(telegram.frame.data) - len(block)
-    layout = next((layout for layout in profile.data if layout.fits(block)), None)
-    for item in () if layout is None else layout.fields:
-        yield start + item.offset, start + item.offset + item.length
-
-
-def _constant(one: Source, item: Measurement | None, profile: Profile | None) -> str | None:
-    """The JSON text of data that say more than a value: none, and why; or bits that a profile calls by name."""
-    has_names = profile is not None and any(rule.naming.bits for rule in profile.rules)
-    if item is None:
-        return "" if one.record.problem else None
-    is_more = one.record.problem is not None or item.value is None or (item.kind == "bits" and has_names)
-    return exact_json.dumps(item.value) if is_more else None
+    def _freeze(self, meaning: Meaning, raw: bytes, key: str, at: int, start: int) -> None:
+        """Data that say more than a value: none, and why; or bits that a profile calls by name."""
+        if meaning.is_hidden:
+            return
+        said, end = meaning.said(raw), start + len(raw)
+        self._frozen[at].append((start, end))
+        self._status += said.words
+        if said.problem is not None:
+            self._problems.append(f"{key} {said.problem}")
+        if said.item is not None:
+            item = said.item if key == meaning.key else replace(said.item, key=key)
+            text = exact_json.dumps(item.value)
+            self._slots.append(Slot(text, start, end, item, meaning, at))
+            self._texts.append(text)

@@ -3,8 +3,9 @@
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from operator import truediv
-from typing import Final
+from typing import Final, Protocol
 
 from mbusd.mbus.errors import DecodeError
 from mbusd.mbus.values import bcd
@@ -37,19 +38,61 @@ class Scaled:
     forbidden: frozenset[int] = frozenset()  # integers that mean "no value"
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """Where one value stands in the data of a telegram, and how it becomes JSON.
+class Source(Protocol):
+    """Where a slot has its values from."""
 
-    `item`: its measurement when the form was learnt. `look`: the measurement of other data, the slow way.
-    """
+    @property
+    def way(self) -> Scaled | Text:
+        """How data become a value."""
+
+    def look(self, raw: bytes) -> Measurement:
+        """The measurement of data, the slow way. Raises Unusual where they have no valid value."""
+
+
+@dataclass(slots=True, eq=False)
+class Gap:
+    """Where one value stands in the data of a telegram, and how it becomes JSON; None: its source knows."""
+
+    way: Scaled | Text | str | None  # str: the text that it always has
+    start: int
+    end: int
+
+
+@dataclass(slots=True, eq=False)
+class Slot(Gap):
+    """The gap of one measurement; `item` has any value."""
 
     item: Measurement
-    way: Scaled | Text | str  # str: the text that it always has
-    look: Callable[[bytes], Measurement]
-    telegram: int = 0
-    start: int = 0
-    end: int = 0
+    source: Source
+    telegram: int
+
+    def settle(self) -> None:
+        """Find its way."""
+        if self.way is None:
+            self.way = self.source.way
+
+
+TINY = "e-"  # in a float below 0.0001
+
+
+def shown(value: float | str, way: Scaled | Text | str | None) -> str:
+    """A value as JSON has it."""
+    if isinstance(value, str):
+        return value
+    text = f"{value:.{way.digits}g}" if isinstance(way, Scaled) else repr(value)
+    return format(Decimal(text), "f") if TINY in text else text
+
+
+def text_of(way: Scaled | Text) -> Text:
+    """A way as the text of its data."""
+    if not isinstance(way, Scaled):
+        return way
+
+    def text(raw: bytes) -> str:
+        (value,) = Part([Gap(way, 0, len(raw))], len(raw)).take(raw)
+        return shown(value, way)
+
+    return text
 
 
 class Part:
@@ -68,7 +111,7 @@ class Part:
         "slots",
     )
 
-    def __init__(self, slots: Iterable[Slot], length: int) -> None:
+    def __init__(self, slots: Iterable[Gap], length: int) -> None:
         moving = sorted((slot for slot in slots if not isinstance(slot.way, str)), key=lambda slot: slot.start)
         scaled = [(slot, slot.way) for slot in moving if isinstance(slot.way, Scaled)]
         integers = [(slot, way) for slot, way in scaled if not way.is_bcd and slot.end - slot.start in _CODES]
@@ -116,7 +159,7 @@ class Part:
                 raise Unusual from error
 
 
-def _format(slots: Sequence[Slot]) -> str:
+def _format(slots: Sequence[Gap]) -> str:
     parts, at = ["<"], 0
     for slot in slots:
         parts += [f"{slot.start - at}x", _CODES[slot.end - slot.start]]

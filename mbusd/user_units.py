@@ -23,7 +23,7 @@ def in_user_unit(
     return scaled(number, shift, None, None), user_unit, decimals
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _unit_for(quantity: str, unit: str | None, exponent: int | None) -> tuple[str | None, int | None, int | None]:
     """The unit for people, decimals, and the power of ten between the units; None where it is not as simple."""
     user = to_user(10**_PROBE, quantity, unit, exponent)

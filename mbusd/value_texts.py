@@ -8,16 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final
 
-from mbusd import exact_json
 from mbusd.mbus import values
 from mbusd.mbus.errors import DecodeError
-from mbusd.model import Measurement
 from mbusd.slots import MOST_DIGITS, MOST_PLACES, Scaled, Text, Unusual
 
-MOST_REMEMBERED = 512  # data of one record, of all meters with this form
+MOST_REMEMBERED = 2048  # data of all records whose way is slow
 _MOST_PLACES = 40  # of a factor that ends
 _DIGITS: Final = {1: 3, 2: 5, 3: 7, 4: 10, 6: 15}  # of an integer, by its bytes
 _MINUTES: Final = tuple(
@@ -45,17 +43,20 @@ class Number:
         return exponent if self.factor == Fraction(10) ** -exponent else None
 
 
-def number(said: Number, size: int, *, is_alone: bool = False) -> Scaled | Text | None:
-    """The way of a number of `size` bytes, None if there is none; `is_alone`: not to be read in one go with others."""
+def number(said: Number, size: int) -> tuple[Scaled | Text, Text] | None:
+    """The way of a number of `size` bytes as one of many, and alone; None if there is none."""
     convert, places = said.convert, said.places
     if convert is values.real and places is not None:
-        return _real(-places)
+        real = _real(-places)
+        return real, real
     if convert not in (values.signed, values.unsigned, values.bcd):
         return None
     if places is None:
-        return _stepped(said)
-    quick = None if is_alone else _scaled(said, places, size)
-    return quick or (lambda raw: shifted(_integer(said, raw), places))
+        stepped = _stepped(said)
+        return None if stepped is None else (stepped, stepped)
+
+    alone = _signed(said, places, size) if convert is values.signed else _plain(said, places)
+    return _scaled(said, places, size) or alone, alone
 
 
 def _scaled(said: Number, places: int, size: int) -> Scaled | None:
@@ -69,6 +70,24 @@ def _scaled(said: Number, places: int, size: int) -> Scaled | None:
         forbidden = frozenset({lowest, -1} if said.is_counter else {lowest})
         return Scaled(places, _DIGITS[size] + zeros, forbidden=forbidden)
     return None
+
+
+def _signed(said: Number, places: int, size: int) -> Text:
+    """Type B, as `_plain` does it, without detours."""
+    lowest = -1 << 8 * size - 1
+    forbidden = (lowest, -1) if said.is_counter else (lowest, lowest)
+
+    def text(raw: bytes) -> str:
+        number = int.from_bytes(raw, "little", signed=True)
+        if number in forbidden:
+            raise Unusual
+        return shifted(number, places)
+
+    return text
+
+
+def _plain(said: Number, places: int) -> Text:
+    return lambda raw: shifted(_integer(said, raw), places)
 
 
 def _integer(said: Number, raw: bytes) -> int:
@@ -103,6 +122,10 @@ def shifted(number: int, places: int) -> str:
     """`number` over 10**`places`, without an exponent or needless zeros."""
     if places <= 0:
         return str(number * 10**-places)
+    digits = str(number)
+    if number >= 0 and len(digits) > places:
+        behind = digits[-places:].rstrip("0")
+        return f"{digits[:-places]}.{behind}" if behind else digits[:-places]
     digits = str(abs(number)).rjust(places + 1, "0")
     shown = f"{digits[:-places]}.{digits[-places:]}".rstrip("0").rstrip(".")
     return f"-{shown}" if number < 0 else shown
@@ -137,28 +160,35 @@ def flags(raw: bytes) -> str:
     return f'"{raw[::-1].hex().upper()}"'
 
 
-def looked_up(look: Callable[[bytes], Measurement]) -> Text:
-    """A way that is slow, and not gone twice for the same data."""
-    return lru_cache(maxsize=MOST_REMEMBERED)(lambda raw: exact_json.dumps(look(raw).value))
+def remembered(slow: Text) -> Text:
+    """A way that is not gone twice for the same data."""
+    return partial(_remembered, slow)
+
+
+@lru_cache(maxsize=MOST_REMEMBERED)
+def _remembered(slow: Text, raw: bytes) -> str:
+    return slow(raw)
 
 
 def moment(slow: Text) -> Text:
     """Date and time of type F: what is slow is done once an hour, as zones move their clocks between hours only."""
 
-    @lru_cache(maxsize=MOST_REMEMBERED)
-    def hour(raw: bytes) -> tuple[str, str] | None:
-        first, last = slow(b"\x00" + raw), slow(b"\x3b" + raw)
-        around = first[: _MINUTE.start], first[_MINUTE.stop :]
-        return around if around == (last[: _MINUTE.start], last[_MINUTE.stop :]) else None
-
     def text(raw: bytes) -> str:
         minute = _MINUTES[raw[0]]
         if minute is None:
             raise Unusual
-        around = hour(raw[1:])
+        around = _hour(slow, raw[1:])
         return slow(raw) if around is None else f"{around[0]}{minute}{around[1]}"
 
     return text
+
+
+@lru_cache(maxsize=MOST_REMEMBERED)
+def _hour(slow: Text, raw: bytes) -> tuple[str, str] | None:
+    """What stands around the minute in the text of a moment, if that is the same all the hour."""
+    first, last = slow(b"\x00" + raw), slow(b"\x3b" + raw)
+    around = first[: _MINUTE.start], first[_MINUTE.stop :]
+    return around if around == (last[: _MINUTE.start], last[_MINUTE.stop :]) else None
 
 
 def reversed_bytes(way: Text) -> Text:

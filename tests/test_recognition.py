@@ -1,6 +1,7 @@
 """The quick way from bytes to readings and payloads says what the way record by record says, whatever is sent."""
 
 import json
+import tracemalloc
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, tzinfo
 from functools import cache
@@ -19,6 +20,7 @@ from mbusd.mbus.fetching import address_in
 from mbusd.mbus.frames import LongFrame, parse
 from mbusd.mbus.layout import layouts_of
 from mbusd.mbus.profile import Profile
+from mbusd.mbus.records import outline
 from mbusd.mbus.telegram import Telegram, decode, decode_whole
 from mbusd.model import Identity, Reading
 from mbusd.profiles import Shelf, shelf_of
@@ -134,7 +136,9 @@ def test_both_ways_say_the_same_of_every_telegram(data: st.DataObject) -> None:
     profile = profile_of(sent) if data.draw(st.booleans()) else None
     learnt(sent, zone, profile)
     layout = decode(sent).layout
-    changed = other(sent, tampered(sent.data, data.draw, () if layout is None else layout.spans))
+    changed = other(
+        sent, tampered(sent.data, data.draw, () if layout is None or layout.outline is None else layout.outline.spans)
+    )
     expected = said_of(decode_whole, changed)
     if not isinstance(expected, Telegram):
         assert said_of(decode, changed) == expected
@@ -151,6 +155,62 @@ def test_both_ways_say_the_same_of_every_telegram(data: st.DataObject) -> None:
         assert trouble(said.error) == trouble(expected.error)
         for name in ("frame", "header", "records", "manufacturer_data", "more_follows", "encrypted"):
             assert getattr(said, name) == getattr(expected, name)
+
+
+@cache
+def pieces() -> tuple[bytes, ...]:
+    """The records of all answers that go low byte first, heads and data."""
+    found = [(one.data, outline(one.data, 12)) for one in answers() if one.ci == 0x72 and len(one.data) > 12]
+    return tuple(
+        sorted(
+            {
+                data[start - len(head.data) : end]
+                for data, said in found
+                for head, (start, end) in zip(said.heads, said.spans, strict=True)
+            }
+        )
+    )
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_both_ways_say_the_same_of_records_that_were_never_together(data: st.DataObject) -> None:
+    """Records that are known, each from another meter, make a layout that is heard for the first time."""
+    records = data.draw(st.lists(st.sampled_from(pieces()), min_size=1, max_size=6))
+    model = data.draw(st.sampled_from(answers()))
+    header = model.data[:12] if model.ci == 0x72 and len(model.data) >= 12 else long_header()
+    header = header[:10] + bytes(2)
+    sent = LongFrame(0x08, 5, 0x72, header + b"".join(records) + data.draw(st.sampled_from((b"", b"\x0f\x00\x01"))))
+    profile = profile_of(sent) if data.draw(st.booleans()) else None
+    zone = data.draw(st.sampled_from(ZONES))
+    right = whole([sent], zone, profile)
+    for _ in range(3):
+        taken = reading([decode(sent)], zone, profile)
+        assert state(taken) == state(right)
+        assert state(taken, ("volume", "energy")) == state(right, ("volume", "energy"))
+        assert taken == right
+
+
+def test_the_first_telegram_of_a_layout_is_no_more_than_its_values() -> None:
+    """Its records need not be made one by one, as their meanings are known or learnt at once."""
+    taken = reading([decode(frame("04 03 39 30 00 00 0C 13 21 43 65 00"))], BERLIN, None)
+    assert taken.draft is not None
+    assert state(taken) == '{"time": "2026-11-20T12:00:00Z", "status": [], "energy": 12.345, "volume": 654.321}'
+
+
+def test_what_never_comes_again_fills_no_memory() -> None:
+    """A text that is another one each time, and telegrams of layouts that never come again: 8000 telegrams."""
+    tracemalloc.start()
+    try:
+        for number in range(4000):
+            text = f"{number:08}".encode()[::-1].hex()
+            storage, vife = 0x80 + number % 97, number // 97 % 97
+            for records in (f"0D FD 0F 08 {text}", f"84 {storage:02X} 01 83 {vife:02X} 01 00 00 00"):
+                state(reading([decode(frame(records))], BERLIN, None))
+        filled = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert filled < 3_000_000
 
 
 @pytest.mark.parametrize("sent", SAMPLES)

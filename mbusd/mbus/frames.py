@@ -123,7 +123,18 @@ def _parse_long(data: bytes) -> LongFrame:
     checksum = adler32(data[4:-2]) - 1 & 0xFF  # its low half is 1 and the sum, which is less than its modulus
     if checksum != data[-2]:
         raise DecodeError("checksum", f"the checksum is {data[-2]:02X}, {checksum:02X} would be right", len(data) - 2)
-    return LongFrame(data[4], data[5], data[6], bytes(data[7:-2]))
+    frame = _new(LongFrame)
+    _set_control(frame, data[4])
+    _set_address(frame, data[5])
+    _set_ci(frame, data[6])
+    _set_data(frame, bytes(data[7:-2]))
+    return frame
+
+
+_new = LongFrame.__new__
+_set_control, _set_address, _set_ci, _set_data = (  # twice as fast as by name, and frozen all the same
+    LongFrame.__dict__[name].__set__ for name in ("control", "address", "ci", "data")
+)
 
 
 def _long_size(head: bytearray) -> int | None:

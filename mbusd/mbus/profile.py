@@ -221,7 +221,7 @@ def spans_meet(mine: tuple[Span, ...] | None, theirs: tuple[Span, ...] | None) -
     return any(a[0] <= b[1] and b[0] <= a[1] for a in mine for b in theirs)
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=2048)
 def vib_fits(pattern: str, vib: bytes) -> bool:
     """Whether a VIB is one of a pattern: hex digits, `?` for any."""
     if not vib or len(pattern) != 2 * len(vib):

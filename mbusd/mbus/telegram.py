@@ -8,7 +8,7 @@ from mbusd.mbus.errors import DecodeError
 from mbusd.mbus.fixed import FIXED_SIZE, is_fixed, medium_of_fixed, records_of_fixed
 from mbusd.mbus.frames import LongFrame
 from mbusd.mbus.layout import Layout, Layouts, layouts_of
-from mbusd.mbus.records import DataBlock, Record, decode_records
+from mbusd.mbus.records import DataBlock, Record, outline, records_of
 from mbusd.mbus.status import status_words
 
 DATA_OFFSET = 7  # the first byte behind the CI field, counted from the frame's 68
@@ -55,12 +55,16 @@ class Header:
     @property
     def is_encrypted(self) -> bool:
         """Mode 5 or 7 with at least one encrypted block; old meters leave anything else in this word."""
-        return self.signature is not None and self.signature >> 8 & 0x1F in (5, 7) and self.signature & 0xF0 != 0
+        return self.signature is not None and _encrypts(self.signature)
 
     @property
     def status_words(self) -> tuple[str, ...]:
         """The status byte in words; empty when all is well."""
         return status_words(self.status, fixed=self.signature is None)
+
+
+def _encrypts(signature: int) -> bool:
+    return signature >> 8 & 0x1F in (5, 7) and signature & 0xF0 != 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,19 +91,21 @@ class Telegram:
             layout = self.layout if name in _LATER else None
             if layout is None:
                 raise AttributeError(f"a Telegram has no {name}")
+            said = layout.outline
             match name:
                 case "header":
                     object.__setattr__(self, name, header_of(self.frame))
                 case "more_follows":
-                    object.__setattr__(self, name, layout.more_follows)
+                    object.__setattr__(self, name, said is not None and said.more_follows)
                 case "encrypted":
-                    object.__setattr__(self, name, layout.encrypted)
+                    object.__setattr__(self, name, said is None)
                 case "error":
                     object.__setattr__(self, name, None)
                 case _:
-                    said = _variable(self.frame)
-                    object.__setattr__(self, "records", said.records)
-                    object.__setattr__(self, "manufacturer_data", said.manufacturer_data)
+                    frame, is_high = self.frame, self.frame.ci == _HIGH_FIRST
+                    block = DataBlock(()) if said is None else records_of(said, frame.data, high_byte_first=is_high)
+                    object.__setattr__(self, "records", block.records)
+                    object.__setattr__(self, "manufacturer_data", block.manufacturer_data)
             return object.__getattribute__(self, name)
 
 
@@ -121,14 +127,37 @@ def decode(frame: LongFrame) -> Telegram:
     whole = int.from_bytes(data, "little")
     for layout in layouts.known:
         if whole & layout.mask == layout.skeleton:
-            telegram = _new(Telegram)
-            _set_frame(telegram, frame)
-            _set_layout(telegram, layout)
-            _set_whole(telegram, whole)
-            return telegram
-    return _variable(frame, layouts)
+            return _fitting(frame, layout, whole)
+    return _new_to(layouts, frame, whole)
 
 
+def _fitting(frame: LongFrame, layout: Layout, whole: int) -> Telegram:
+    telegram = _new(Telegram)
+    _set_frame(telegram, frame)
+    _set_layout(telegram, layout)
+    _set_whole(telegram, whole)
+    return telegram
+
+
+def _new_to(layouts: Layouts, frame: LongFrame, whole: int) -> Telegram:
+    """A telegram of no known layout, which is learnt if it is whole."""
+    if layouts.is_tired():
+        return _variable(frame)
+    size, data = _HEADERS[frame.ci], frame.data
+    if len(data) < size:
+        return _variable(frame)
+    signature = int.from_bytes(data[size - 2 : size], "big" if frame.ci == _HIGH_FIRST else "little") if size else 0
+    said = None if _encrypts(signature) else outline(data, size, DATA_OFFSET)
+    if said is not None and said.error is not None:
+        return _variable(frame)
+    layout = Layout(frame.ci, frame.data, whole, said, size)
+    layouts.learn(layout)
+    return _fitting(frame, layout, whole)
+
+
+_HIGH_FIRST: Final = 0x76
+_HEADERS: Final = {0x72: LONG_HEADER, 0x76: LONG_HEADER, 0x78: 0, 0x7A: SHORT_HEADER}
+"""The bytes of the header that a CI field announces; the configuration word is the last of it."""
 _LONG: Final = frozenset({0x72, 0x76})
 _WITH_LAYOUT: Final = frozenset({0x72, 0x76, 0x78, 0x7A})
 
@@ -154,22 +183,16 @@ def decode_whole(frame: LongFrame) -> Telegram:
             raise DecodeError("unsupported_ci", f"CI field {ci:02X} is {_ci_name(ci)}, which is not decoded", 6)
 
 
-def _variable(frame: LongFrame, layouts: Layouts | None = None) -> Telegram:
-    """Records behind a header; `layouts` learn from it."""
+def _variable(frame: LongFrame) -> Telegram:
+    """Records behind a header."""
     header, size = _header(frame)
-    encrypted = header is not None and header.is_encrypted
-    block = None
-    if not encrypted:
-        block = decode_records(frame.data[size:], DATA_OFFSET + size, high_byte_first=frame.ci == 0x76)
-    layout = None if layouts is None else layouts.learn(frame.ci, frame.data, block, size)
-    block = block or DataBlock(())
-    telegram = Telegram(
-        frame, header, block.records, block.manufacturer_data, block.more_follows, encrypted, block.error
+    if header is not None and header.is_encrypted:
+        return Telegram(frame, header, (), None, more_follows=False, encrypted=True)
+    is_high = frame.ci == _HIGH_FIRST
+    block = records_of(outline(frame.data, size, DATA_OFFSET), frame.data, high_byte_first=is_high)
+    return Telegram(
+        frame, header, block.records, block.manufacturer_data, block.more_follows, encrypted=False, error=block.error
     )
-    if layout is not None:
-        _set_layout(telegram, layout)
-        _set_whole(telegram, int.from_bytes(frame.data, "little"))
-    return telegram
 
 
 def header_of(frame: LongFrame) -> Header | None:

@@ -11,7 +11,8 @@ from typing import Final
 
 from mbusd.mbus import values
 from mbusd.mbus.errors import DecodeError
-from mbusd.mbus.profile import DataField, DataType, Naming, Profile, Rule, Show
+from mbusd.mbus.named import UNNAMED, Named, without_collisions
+from mbusd.mbus.profile import DataField, DataType, Profile, Rule, Show
 from mbusd.mbus.records import DATA_FIELDS, Coding, Kind, Record, Value
 from mbusd.mbus.telegram import Telegram
 from mbusd.mbus.vif import RECORD_ERRORS
@@ -31,15 +32,6 @@ class Understanding:
     problems: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Named:
-    """One record, as sent and as understood."""
-
-    sent: Record | None  # None: made of the maker's block
-    record: Record
-    naming: Naming
-
-
 def understand(telegrams: Sequence[Telegram], profile: Profile | None) -> Understanding:
     """Name what the profile knows; without one everything stays as it is. Never raises."""
     if profile is None:
@@ -49,14 +41,15 @@ def understand(telegrams: Sequence[Telegram], profile: Profile | None) -> Unders
         return Understanding(sent, tuple(normal), tuple(dict.fromkeys(words)))
     problems: list[str] = []
     groups = [_telegram(telegram, profile, problems) for telegram in telegrams]
-    flat = iter(_without_collisions([named for group in groups for named in group], problems))
+    flat = iter(without_collisions([named for group in groups for named in group], problems))
     kept = [[named for named in (next(flat) for _ in group) if named is not None] for group in groups]
     understood = [
         replace(telegram, records=tuple(named.record for named in group))
         for telegram, group in zip(telegrams, kept, strict=True)
     ]
     everything = [named for group in kept for named in group]
-    status = dict.fromkeys((*_status(telegrams, profile), *_bits(everything)))
+    set_bits = (word for named in everything for word in named.words)
+    status = dict.fromkeys((*_status(telegrams, profile), *set_bits))
     shows = tuple(named.naming.show for named in everything)
     return Understanding(tuple(understood), shows, tuple(status), tuple(dict.fromkeys(problems)))
 
@@ -66,32 +59,29 @@ def _status(telegrams: Sequence[Telegram], profile: Profile) -> Iterator[str]:
         yield from profile.status_words(header.status, fixed=header.signature is None)
 
 
-def _bits(named: Sequence[_Named]) -> Iterator[str]:
-    """The names of the bits that are set now, not in a stored word."""
-    for item in named:
-        value = item.record.value
-        if item.record.kind == "bits" and isinstance(value, int) and not item.record.storage:
-            yield from (name for bit, name in item.naming.bits if value >> bit & 1)
-
-
-def _telegram(telegram: Telegram, profile: Profile, problems: list[str]) -> list[_Named]:
+def _telegram(telegram: Telegram, profile: Profile, problems: list[str]) -> list[Named]:
     high_first = telegram.frame.ci == 0x76
-    named = [_record(record, profile, high_first=high_first) for record in telegram.records]
+    named = [understand_record(record, profile, high_first=high_first) for record in telegram.records]
     if telegram.manufacturer_data:
         named += _block(telegram.manufacturer_data, profile, problems)
     return named
 
 
-def _record(sent: Record, profile: Profile, *, high_first: bool) -> _Named:
+def understand_record(sent: Record, profile: Profile | None, *, high_first: bool = False) -> Named:
+    """One record as the profile has it, whatever stands beside it in its telegram."""
+    if profile is None:
+        return Named(sent, sent, UNNAMED)
     record, vib = _without_ignored(sent, profile)
     rule = next((rule for rule in profile.rules if rule.fits(record, vib)), None)
-    record = replace(record, modifiers=_modifiers(record, vib, profile, rule))
+    modifiers = _modifiers(record, vib, profile, rule) if record.modifiers or rule is not None else ()
+    if modifiers != record.modifiers:
+        record = replace(record, modifiers=modifiers)
     if record.effect == "manufacturer" and not any(word.startswith(MAKER) for word in record.modifiers):
         record = replace(record, effect="")
     if rule is None:
-        return _Named(sent, record, Naming())
+        return Named(sent, record, UNNAMED)
     raw = sent.raw[::-1] if high_first else sent.raw
-    return _Named(sent, _named(record, raw, rule), rule.naming)
+    return Named(sent, _named(record, raw, rule), rule.naming)
 
 
 def _without_ignored(record: Record, profile: Profile) -> tuple[Record, bytes]:
@@ -220,7 +210,7 @@ KINDS: Final[dict[DataType, Kind]] = {
 }
 
 
-def _block(block: bytes, profile: Profile, problems: list[str]) -> Iterator[_Named]:
+def _block(block: bytes, profile: Profile, problems: list[str]) -> Iterator[Named]:
     """The fields of the first layout that fits the maker's block."""
     layout = next((layout for layout in profile.data if layout.fits(block)), None)
     for item in () if layout is None else layout.fields:
@@ -229,10 +219,11 @@ def _block(block: bytes, profile: Profile, problems: list[str]) -> Iterator[_Nam
             where = f"bytes {item.offset} to {item.offset + item.length - 1} of the maker's data"
             problems.append(f"{item.naming.quantity}: {where} are not there, {len(block)} bytes were sent")
         else:
-            yield _Named(None, _field(item, raw), item.naming)
+            yield understand_field(item, raw)
 
 
-def _field(item: DataField, raw: bytes) -> Record:
+def understand_field(item: DataField, raw: bytes) -> Named:
+    """One field of the maker's block, all of whose bytes are there."""
     naming = item.naming
     bare = Record(
         function="instantaneous",
@@ -250,48 +241,4 @@ def _field(item: DataField, raw: bytes) -> Record:
         vib=b"",
         raw=raw,
     )
-    return _with_value(bare, raw, item.type, KINDS[item.type], naming.factor)
-
-
-_What = tuple[str, tuple[str, ...], str, int, int, int]
-
-
-def _what(record: Record) -> _What:
-    """What makes two records of one telegram the same measurement."""
-    return (
-        record.quantity,
-        record.modifiers,
-        record.function,
-        record.storage,
-        record.tariff,
-        record.subunit,
-    )
-
-
-def _without_collisions(named: Sequence[_Named], problems: list[str]) -> list[_Named | None]:
-    """A record that a profile would make the same as another one keeps its own name; such a field is dropped (None)."""
-    kept: list[_Named | None] = list(named)
-    clashing = True
-    while clashing:
-        clashing = False
-        origins = _origins(kept)
-        for at, item in enumerate(kept):
-            if item is None or len(origins.get(_what(item.record), ())) < 2:
-                continue
-            if item.sent is not None and _what(item.sent) == _what(item.record):
-                continue
-            words = (item.record.quantity, *item.record.modifiers)
-            problems.append(f"the profile would name two values {'_'.join(words)}; they keep their names")
-            kept[at] = None if item.sent is None else _Named(item.sent, item.sent, Naming())
-            clashing = True
-    return kept
-
-
-def _origins(named: Sequence[_Named | None]) -> dict[_What, set[_What | Naming]]:
-    """What each measurement is made of; raw bytes are not told to anybody and cannot clash."""
-    origins: dict[_What, set[_What | Naming]] = {}
-    for item in named:
-        if item is not None and item.record.kind != "raw":
-            origin = item.naming if item.sent is None else _what(item.sent)
-            origins.setdefault(_what(item.record), set()).add(origin)
-    return origins
+    return Named(None, _with_value(bare, raw, item.type, KINDS[item.type], naming.factor), naming)

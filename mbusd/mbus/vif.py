@@ -443,7 +443,7 @@ def fixed_information(code: int) -> ValueInformation:
     return ValueInformation(row.quantity, row.unit_of(row.first), kind, row.exponent_of(code & 0x3F))
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def value_information(codes: bytes, text: bytes | None = None) -> ValueInformation:
     """The meaning of a complete VIB (EN 13757-3 cl. 6.4): `codes` is VIF and VIFEs, `text` a plain text unit as sent.
 

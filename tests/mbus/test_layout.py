@@ -20,11 +20,12 @@ def heard(*frames: LongFrame) -> None:
         decode(one)
 
 
-def test_the_second_telegram_of_a_layout_makes_it_known() -> None:
+def test_the_first_telegram_of_a_layout_makes_it_known() -> None:
     first, second = frame("04 06 01 00 00 00 0F 01 02"), frame("04 06 02 00 00 00 0F 03 04", long_header("00000001"))
-    assert decode(first).layout is None
-    assert decode(second).layout is not None
-    assert decode(first).layout is decode(second).layout
+    known = decode(first).layout
+    assert known is not None
+    assert decode(second).layout is known
+    assert decode(second) == decode_whole(second)
     assert decode(first) == decode_whole(first)
 
 
