@@ -1,24 +1,24 @@
 """Time that leaps to the next timer as soon as nobody has anything to do, a wire in memory, and a broker in memory.
 
-The daemon runs on them as it is: it asks `time.monotonic` and `time.time`, opens the port `memory://NAME:1` and makes
-its `aiomqtt.Client`; weeks of it take minutes.
+The daemon runs on them as it is: it asks `time.monotonic` and `time.time`, opens the port `memory://NAME:1` and is
+`connected` to its broker; weeks of it take minutes.
 """
 
 import asyncio
 import selectors
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Self
 from unittest import mock
-
-import aiomqtt
 
 from mbusd import transport
 from mbusd.mbus.frames import FrameReader, Noise
 from mbusd.simulator import SimulatedBus
+from mbusd.sinks import mqtt
+from mbusd.sinks.connection import Lost
+from mbusd.sinks.topics import Message
 from mbusd.superposition import superpose
 from mbusd.transport import Port, ProtocolFactory, TransportError
 
@@ -159,7 +159,7 @@ class MemoryBroker:
     def say(self, topic: str, payload: str) -> None:
         """Somebody publishes this for us."""
         for client in self._clients:
-            client.hears(aiomqtt.Message(topic, payload.encode(), qos=1, retain=False, mid=0, properties=None))
+            client.hears((topic, payload, False))
 
     def kill(self) -> None:
         """All connections break, and none can be made."""
@@ -169,71 +169,78 @@ class MemoryBroker:
 
     def connect(self, client: "MemoryClient") -> None:
         if self.is_away:
-            raise aiomqtt.MqttError("connection refused")
+            raise Lost("the broker is away: connection refused")
         self._clients.add(client)
 
     def disconnect(self, client: "MemoryClient") -> None:
         self._clients.discard(client)
 
-    def take(self, topic: str, payload: bytes, *, retain: bool) -> None:
-        if self.is_away:
-            raise aiomqtt.MqttError("the connection is broken")
+    def take(self, message: Message) -> None:
         self.count += 1
-        if retain:
-            self.retained.pop(topic, None)
-            if payload:
-                self.retained[topic] = payload
-        self._published(topic, payload.decode())
+        if message.retain:
+            self.retained.pop(message.topic, None)
+            if message.payload:
+                self.retained[message.topic] = message.payload.encode()
+        self._published(message.topic, message.payload)
 
 
 class MemoryClient:
-    """What sinks/mqtt.py asks of `aiomqtt.Client`."""
+    """What sinks/mqtt.py asks of a `Connection`."""
+
+    name = "memory"
 
     def __init__(self, broker: MemoryBroker) -> None:
         self._broker = broker
-        self.timeout = 10.0
-        self._inbox: deque[aiomqtt.Message | None] = deque()
+        self._inbox: deque[tuple[str, str, bool] | None] = deque()
         self._news = asyncio.Event()
 
-    async def __aenter__(self) -> Self:
-        await asyncio.sleep(0.001)
-        self._broker.connect(self)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._broker.disconnect(self)
-
-    def hears(self, message: aiomqtt.Message | None) -> None:
+    def hears(self, message: tuple[str, str, bool] | None) -> None:
         """A message; None: the connection is broken."""
         self._inbox.append(message)
         self._news.set()
 
-    @property
-    async def messages(self) -> AsyncIterator[aiomqtt.Message]:
+    async def received(self) -> AsyncIterator[tuple[str, str, bool]]:
         while True:
             while self._inbox:
                 message = self._inbox.popleft()
                 if message is None:
-                    raise aiomqtt.MqttError("the connection is broken")
+                    raise Lost("the broker is away: the connection is broken")
                 yield message
             self._news.clear()
             await self._news.wait()
 
-    async def subscribe(self, _topic: str, **_options: object) -> tuple[int, ...]:
+    async def subscribe(self, _topics: Iterable[str]) -> list[str]:
         await asyncio.sleep(0)
-        return (1,)
+        return []
 
-    async def publish(self, topic: str, payload: bytes, *, retain: bool, **_options: object) -> None:
+    def send(self, message: Message, landed: Callable[[], None]) -> None:
+        asyncio.get_running_loop().call_soon(self._take, message, landed)
+
+    async def publish(self, message: Message) -> None:
         await asyncio.sleep(0)
-        self._broker.take(topic, payload, retain=retain)
+        if self._broker.is_away:
+            raise Lost("the broker is away: the connection is broken")
+        self._broker.take(message)
+
+    def _take(self, message: Message, landed: Callable[[], None]) -> None:
+        if not self._broker.is_away:
+            self._broker.take(message)
+            landed()
 
 
 @contextmanager
 def broker_in_memory(broker: MemoryBroker) -> Iterator[None]:
-    """Every client of aiomqtt is one of this broker."""
+    """Every connection is one to this broker."""
 
-    def made(*_words: object, **_options: object) -> MemoryClient:
-        return MemoryClient(broker)
+    @asynccontextmanager
+    async def connected(*_words: object) -> AsyncIterator[MemoryClient]:
+        await asyncio.sleep(0.001)
+        client = MemoryClient(broker)
+        broker.connect(client)
+        try:
+            yield client
+        finally:
+            broker.disconnect(client)
 
-    with mock.patch.object(aiomqtt, "Client", made):
+    with mock.patch.object(mqtt, "connected", connected):
         yield

@@ -5,9 +5,11 @@ port's rate may wait a little for others at the rate that it has, since each cha
 """
 
 import asyncio
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from operator import attrgetter
+from typing import Literal, NamedTuple
 
 from mbusd.meter import Meter
 from mbusd.model import Outcome
@@ -21,8 +23,7 @@ STARVED_SECONDS = 600.0
 Task = Literal["values", "alarms"]
 
 
-@dataclass(frozen=True, slots=True)
-class Errand:
+class Errand(NamedTuple):
     """One meter, what it is asked for, since when that is due, and when it was asked for that before."""
 
     meter: Meter
@@ -83,8 +84,13 @@ class Agenda:
 
     def next(self, now: float, rate: int, *, is_open: bool) -> Errand | None:
         """The next errand on a port that has this rate; while it is closed only requests are, to be answered so."""
-        wishes = self._wished()
-        due = [errand for errand in self._scheduled() if errand.since <= now] if is_open else []
+        wishes = self._wished() if self._wishes else []
+        if is_open and not wishes and all(one.baudrate == rate for one in self._meters):
+            self._was_wish = False
+            self._take_rate(rate, now)
+            first = self._first()
+            return first if first is not None and first.since <= now else None
+        due = self._due(now) if is_open else []
         is_starved = self._was_wish and bool(due) and now - min(errand.since for errand in due) > STARVED_SECONDS
         self._was_wish = bool(wishes) and not is_starved
         waiting = wishes if self._was_wish else due
@@ -97,7 +103,9 @@ class Agenda:
 
     def pause(self, now: float) -> float:
         """How long nothing will be due."""
-        return max(0.0, min((errand.since for errand in self._scheduled()), default=float("inf")) - now)
+        alarms = (one.alarms.due for one in self._meters if one.alarms is not None and one.name is not None)
+        values = (one.due for one in self._meters)
+        return max(0.0, min(min(values, default=math.inf), min(alarms, default=math.inf)) - now)
 
     def _take_rate(self, rate: int, now: float) -> None:
         if rate != self._rate:
@@ -110,16 +118,24 @@ class Agenda:
         for meter, wish in tuple(self._wishes.items()):
             if all(future.done() for future in wish.answers):
                 del self._wishes[meter]
-        return [
-            Errand(meter, "values", wish.since, float("-inf"), wish.is_forced) for meter, wish in self._wishes.items()
-        ]
+        return [Errand(meter, "values", wish.since, -math.inf, wish.is_forced) for meter, wish in self._wishes.items()]
 
-    def _scheduled(self) -> list[Errand]:
-        """All meters' schedules. A meter without a name is asked for alarms when a read-out has told one."""
-        alarms = [(one, one.alarms) for one in self._meters if one.alarms is not None and one.name is not None]
+    def _first(self) -> Errand | None:
+        """What has been due for longest, or will be due next."""
+        one = min(self._meters, key=_DUE, default=None)
+        if one is None:
+            return None
+        alarms = [(other, other.alarms) for other in self._meters if other.alarms is not None]
+        errands = [Errand(other, "alarms", plan.due, plan.asked_at) for other, plan in alarms if other.name is not None]
+        return min((Errand(one, "values", one.due, one.schedule.asked_at), *errands), key=_since)
+
+    def _due(self, now: float) -> list[Errand]:
+        """By all meters' schedules. A meter without a name is asked for alarms when a read-out has told one."""
+        alarms = [(one, one.alarms) for one in self._meters if one.alarms is not None and one.alarms.due <= now]
+        values = [(one, since) for one in self._meters if (since := one.due) <= now]
         return [
-            *(Errand(one, "values", one.due, one.schedule.asked_at) for one in self._meters),
-            *(Errand(one, "alarms", schedule.due, schedule.asked_at) for one, schedule in alarms),
+            *(Errand(one, "values", since, one.schedule.asked_at) for one, since in values),
+            *(Errand(one, "alarms", plan.due, plan.asked_at) for one, plan in alarms if one.name is not None),
         ]
 
     def _chosen(self, waiting: list[Errand], now: float, rate: int) -> Errand:
@@ -135,7 +151,10 @@ class Agenda:
         ahead = [errand for errand in here if errand.before < waits_since]
         if ahead and now - waits_since < STAY_SECONDS:
             return min(ahead, key=_since)
-        return min(elsewhere, key=lambda errand: (self._left.get(errand.meter.baudrate, float("-inf")), errand.since))
+        return min(elsewhere, key=lambda errand: (self._left.get(errand.meter.baudrate, -math.inf), errand.since))
+
+
+_DUE = attrgetter("due")
 
 
 def _since(errand: Errand) -> float:

@@ -48,7 +48,7 @@ def _settings(found: Document, environment: Mapping[str, str]) -> Settings:
     data = {} if found.data is None else found.data
     if not isinstance(data, dict):
         raise ConfigError([f"{found.source}:1: the file is a mapping: mqtt: …, buses: …"])
-    problems = found.repeated_keys()
+    problems = list(found.repeated_keys)
     from_environment, misplaced = _overlay(data, environment)
     problems += misplaced
     if data.get("buses") == []:
@@ -68,11 +68,6 @@ def _settings(found: Document, environment: Mapping[str, str]) -> Settings:
 def read_yaml(path: Path) -> object:
     """The document in a YAML file that is not the configuration. Raises ConfigError."""
     return read(path).data
-
-
-def schema() -> str:
-    """JSON Schema of the configuration file."""
-    return json.dumps(Settings.model_json_schema(), indent=2, ensure_ascii=False)
 
 
 def public(settings: Settings) -> dict[str, typing.Any]:
@@ -169,24 +164,26 @@ def _repeated(items: list[tuple[dict[typing.Any, typing.Any], Location]], key: s
 
 def _overlapping(meters: list[tuple[dict[typing.Any, typing.Any], Location]]) -> Iterator[Problem]:
     """Addresses on one bus that mean one meter, or that may select one another's."""
-    known: list[tuple[Address, Location]] = []
+    there: dict[Address, Location] = {}
+    alike: dict[str, list[SecondaryAddress]] = {}  # by their identification, which has no wildcards
     for meter, place in meters:
         try:
             address = parse_address(meter.get("address", ""))
         except AddressError:
             continue  # is said where its shape is looked at
         here = (*place, "address")
-        same = next((there for other, there in known if other == address), None)
-        close = next((there for other, there in known if _selects(other, address)), None)
-        if same is not None:
-            yield here, f"'{meter['address']}' is taken already by {path_of(same)}"
+        group = alike.setdefault(address.identification, []) if isinstance(address, SecondaryAddress) else []
+        close = next(
+            (other for other in group if isinstance(address, SecondaryAddress) and other.matches(address)), None
+        )
+        if address in there:
+            yield here, f"'{meter['address']}' is taken already by {path_of(there[address])}"
         elif close is not None:
-            yield here, f"'{meter['address']}' and {path_of(close)} select each other's meter: give both all 16 digits"
-        known.append((address, here))
-
-
-def _selects(one: Address, other: Address) -> bool:
-    return isinstance(one, SecondaryAddress) and isinstance(other, SecondaryAddress) and one.matches(other)
+            where = path_of(there[close])
+            yield here, f"'{meter['address']}' and {where} select each other's meter: give both all 16 digits"
+        there.setdefault(address, here)
+        if isinstance(address, SecondaryAddress):
+            group.append(address)
 
 
 def _sentence(found: Document, variables: dict[Location, str], location: Location, why: str) -> str:

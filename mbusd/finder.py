@@ -3,14 +3,18 @@
 import asyncio
 import logging
 from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
 
 from mbusd.mbus.address import SecondaryAddress
 from mbusd.mbus.errors import MBusError
 from mbusd.model import FoundMeter, Outcome, ScanChanged, ScanMode, ScanState
 from mbusd.normalise import identity_of
 from mbusd.reach import address_of, answering, remark
-from mbusd.scanner import Finding, Plan, Progress, Run, Scanner, Survey
+from mbusd.survey import Finding, Survey
 from mbusd.transport import TransportError
+
+if TYPE_CHECKING:
+    from mbusd.scanner import Progress, Run
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +26,7 @@ ANY = SecondaryAddress("F" * 16)
 class Finder:
     """One scan of a bus at a time."""
 
-    def __init__(self, bus: str, run: Run, tell: Callable[[ScanChanged], None]) -> None:
+    def __init__(self, bus: str, run: "Run", tell: Callable[[ScanChanged], None]) -> None:
         self._bus = bus
         self._run = run
         self._tell = tell
@@ -37,6 +41,8 @@ class Finder:
 
     async def scan(self, mode: ScanMode, known: Collection[SecondaryAddress]) -> tuple[Survey | None, Outcome]:
         """Scan to the end, or until it is cancelled or the port is lost; what was found by then is there."""
+        from mbusd.scanner import Plan, Scanner  # noqa: PLC0415 - a megabyte that a bus without a search never needs
+
         if self._scan is not None:
             return None, Outcome(error=f"a scan runs on {self._bus} already")
         plan = Plan(mode != "secondary", ANY if mode != "primary" else None, known)
@@ -60,7 +66,7 @@ class Finder:
         found = tuple(_found(one, answered) for one in survey.findings)
         return survey, Outcome(error=error, found=found, remarks=tuple(survey.remarks()))
 
-    def _progress(self, progress: Progress) -> None:
+    def _progress(self, progress: "Progress") -> None:
         found = None if progress.found is None else _found(progress.found, ())
         if found is not None or progress.done % TOLD_EVERY == 0:
             name = None if found is None else found.address

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TypeVar
 
 from mbusd.bus import Bus
-from mbusd.changes import carry_out, moved, to_be_written
 from mbusd.finder import Finder
 from mbusd.mbus.address import SecondaryAddress
 from mbusd.mbus.errors import MBusError
@@ -17,7 +16,6 @@ from mbusd.model import ChangeMeter, Emit, Outcome, ScanMode
 from mbusd.roster import Roster
 from mbusd.settings import MeterSettings
 from mbusd.transport import TransportError
-from mbusd.writes import document
 
 log = logging.getLogger(__name__)
 
@@ -66,24 +64,26 @@ class Interludes:
 
     async def change(self, command: ChangeMeter) -> Outcome:
         """Write to a meter, which is read at its new place from then on; the file is the owner's to change."""
+        from mbusd import changes, writes  # noqa: PLC0415 - most daemons never write
+
         meter = self._roster.named(command.meter)
         if meter is None:
             return Outcome(error=f"there is no meter {command.meter} on {self._name}")
         try:
             where = (meter.settings.address, meter.baudrate, self._bus)
-            written = await carry_out(command, *where, zone=meter.zone, manner=meter.recipe.manner)
+            written = await changes.carry_out(command, *where, zone=meter.zone, manner=meter.recipe.manner)
         except (MBusError, TransportError, ValueError) as error:
             return Outcome(error=str(error))
         finally:
             self._roster.forget_links()
         log.warning("%s: %s by request: %s", meter.label, command.what, written.done)
-        settings = moved(meter.settings, command, written)
-        remarks = to_be_written(meter.settings, settings)
+        settings = changes.moved(meter.settings, command, written)
+        remarks = changes.to_be_written(meter.settings, settings)
         for remark in remarks:
             log.warning("%s: %s", meter.label, remark)
         _move(meter, settings, written.meter)
         self._roster.tell(meter)
-        return Outcome(written=document(replace(written, remarks=(*written.remarks, *remarks))))
+        return Outcome(written=writes.document(replace(written, remarks=(*written.remarks, *remarks))))
 
     async def _probe(self, conversation: Conversation[T]) -> T:
         """One probe of a scan, which may reset the link with any meter, or select another.

@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
@@ -16,9 +16,13 @@ _MOST_DECIMALS = 12
 
 
 class Section(BaseModel):
-    """A mapping of the configuration: no unknown keys, never changed, its docstrings in the schema."""
+    """A mapping of the configuration: no unknown keys, never changed. The texts below its options are for schema.py."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    def __deepcopy__(self, memo: dict[int, object] | None = None) -> Self:
+        """Itself: pydantic asks for a copy of each default, for each meter."""
+        return self
 
 
 def _key(text: str) -> str:

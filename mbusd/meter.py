@@ -4,6 +4,7 @@ import logging
 import math
 from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
+from functools import lru_cache
 
 from mbusd.activity import Activity
 from mbusd.budget import Budget
@@ -62,7 +63,7 @@ class Meter:
             zone=zone,
             bus=bus.name,
             baudrate=meter.baudrate or bus.baudrate,
-            recipe=recipe_for(_chosen(meter), _quirks_of(meter)),
+            recipe=_shared(recipe_for(_chosen(meter), _quirks_of(meter))),
             shape=meter.shape,
             alarms=None if meter.alarms is None else Schedule(meter.alarms, now, phase, patience),
             activity=None if active is None else Activity(condition_of(active.when), active.interval, patience),
@@ -203,7 +204,7 @@ class Meter:
             return
         self.identity = identity
         quirks = for_meter(identity.manufacturer, identity.version, identity.medium)
-        self.recipe = recipe_for(_chosen(self.settings), quirks)
+        self.recipe = _shared(recipe_for(_chosen(self.settings), quirks))
         alarms = None if self.alarms is None else self.alarms.interval
         quick = None if self.activity is None else self.activity.interval
         interval = min((one for one in (quick, self.schedule.interval) if one is not None), default=None)
@@ -257,6 +258,12 @@ def _chosen(meter: MeterSettings) -> Recipe:
         pages=tuple(step_of(text) for text in meter.pages),
         manner=Manner(meter.timeout, meter.pause, wake, meter.baudrate),
     )
+
+
+@lru_cache(maxsize=64)
+def _shared(recipe: Recipe) -> Recipe:
+    """The same one for all meters that are asked alike."""
+    return recipe
 
 
 def _quirks_of(meter: MeterSettings) -> tuple[Quirk, ...]:

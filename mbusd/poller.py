@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date
+from typing import TYPE_CHECKING
 
 from mbusd.bus import Bus
 from mbusd.exact_json import JsonValue
@@ -34,9 +35,11 @@ from mbusd.profiles import Shelf
 from mbusd.roster import Roster
 from mbusd.rounds import Rounds
 from mbusd.settings import BusSettings
-from mbusd.shared_bus import SharedBus
 from mbusd.timetable import Timetable
 from mbusd.transport import Port, host_and_port
+
+if TYPE_CHECKING:
+    from mbusd.shared_bus import SharedBus
 
 log = logging.getLogger(__name__)
 
@@ -228,10 +231,12 @@ class Poller:
             self._note_budgets()
             await asyncio.sleep(STATISTICS_SECONDS)
 
-    def _served(self) -> SharedBus | None:
+    def _served(self) -> "SharedBus | None":
         """The bus for other programs, where it is to be served on."""
         if self.settings.serve is None:
             return None
+        from mbusd.shared_bus import SharedBus  # noqa: PLC0415 - few buses are served on
+
         return SharedBus(
             self._bus.reserve,
             host_and_port(self.settings.serve),

@@ -15,8 +15,8 @@ from mbusd.meter import Meter
 from mbusd.model import Change, Emit, Identity, MeterChanged, ScanMode
 from mbusd.normalise import identity_of
 from mbusd.reach import address_of, is_twin, whole_of
-from mbusd.scanner import Finding, Survey
 from mbusd.settings import BusSettings, MeterSettings
+from mbusd.survey import Finding, Survey
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +48,7 @@ class Roster:
         self._before = before
         self._kept = {one.address: one for one in self._memory.meters(settings.name)}
         self._found: set[Meter] = set()
+        self._names: dict[str, Meter] = {}  # who was found by a name before
         self._twins: dict[str, Identity] = {}  # who was found at a primary address, while another is called the same
         for meter in settings.meters:
             self._add(meter)
@@ -61,7 +62,14 @@ class Roster:
 
     def named(self, name: str) -> Meter | None:
         """The meter that has this name."""
-        return next((meter for meter in self.meters if meter.name == name), None)
+        before = self._names.get(name)
+        if before is not None and before.name == name and before in self.meters:
+            return before
+        meter = next((meter for meter in self.meters if meter.name == name), None)
+        self._names.pop(name, None)
+        if meter is not None:
+            self._names[name] = meter
+        return meter
 
     def known(self) -> list[SecondaryAddress]:
         """The secondary addresses of all meters, as far as they are known and mean one meter each."""
@@ -128,6 +136,11 @@ class Roster:
             self._kept[address] = replace(one, identity=identity or one.identity or self._twins.get(address))
         self._memory.keep_meters(self._settings.name, tuple(self._kept.values()))
 
+    def _is_remembered(self, meter: Meter) -> bool:
+        """Whether it is noted already, with all that is known of it."""
+        known = self._kept.get(str(meter.settings.address))
+        return known is not None and meter.identity in (None, known.identity)
+
     def _consider(self, finding: Finding, there: AbstractSet[SecondaryAddress]) -> list[str]:
         """Adopt one, and tell of it."""
         remarks, meter = self._decide(finding, there)
@@ -180,7 +193,7 @@ class Roster:
         """Tell what there is to say of a meter now; nothing of one that was forgotten while it was read."""
         if meter not in self.meters:
             return
-        if meter in self._found:
+        if meter in self._found and not self._is_remembered(meter):
             self._remember()
         self._emit(MeterChanged(meter.info(bus_is_open=self.bus_is_open), change, why))
 

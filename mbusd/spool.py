@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from mbusd.spool_file import TROUBLE, Row, SpoolFile, is_damage, put_aside
+from mbusd.spool_file import Row, SpoolFile, is_damage, put_aside, trouble
 
 log = logging.getLogger(__name__)
 
@@ -203,7 +203,7 @@ class Spool:
     def _surviving(self) -> Iterator[None]:
         try:
             yield
-        except TROUBLE as error:
+        except trouble() as error:
             if is_damage(error):
                 self._begin_anew(error)
                 return
@@ -226,7 +226,7 @@ class Spool:
             return
         if self._file is not None:
             self.lost += len(self) - len(self._memory)
-            with suppress(*TROUBLE):
+            with suppress(*trouble()):
                 self._file.close()
         self._file = None
         self._gone.clear()

@@ -4,7 +4,6 @@ One write and one fsync make an append safe, little wear for an SD card; a power
 """
 
 import os
-import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from math import inf
@@ -13,9 +12,7 @@ from typing import NamedTuple
 
 VERSION = 1
 PAGE = 4096
-TROUBLE = (sqlite3.Error, OSError)
-"""What everything here may raise."""
-_DAMAGES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_CORRUPT, _NO_DATABASE = 11, 26  # SQLITE_CORRUPT and SQLITE_NOTADB
 _COMPANIONS = ("", "-wal", "-shm", "-journal")  # a new file must not take old ones for its own
 _LOG_PAGES = 256  # of the write-ahead log, about, until the file takes it over
 _PART = 100  # where room is needed, one of so many messages goes: seldom much is easier on the disk than often little
@@ -30,9 +27,16 @@ class Row(NamedTuple):
     payload: str
 
 
+def trouble() -> tuple[type[Exception], ...]:
+    """What everything here may raise."""
+    import sqlite3  # noqa: PLC0415 - a megabyte that only a daemon with a history needs
+
+    return sqlite3.Error, OSError
+
+
 def is_damage(error: Exception) -> bool:
     """Whether the file is no good any more, and not only the disk full or out of reach."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGES
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (_CORRUPT, _NO_DATABASE)
 
 
 def put_aside(path: Path) -> Path:
@@ -51,6 +55,8 @@ class SpoolFile:
     """
 
     def __init__(self, path: Path, most_bytes: int) -> None:
+        import sqlite3  # noqa: PLC0415 - as above
+
         self._path = path
         log_pages = max(8, min(_LOG_PAGES, most_bytes // PAGE // 64))
         self._most_pages = most_bytes // PAGE - 2 * log_pages - 16
@@ -71,6 +77,8 @@ class SpoolFile:
         (tables,) = self._one("SELECT count(*) FROM sqlite_master")
         (version,) = self._one("PRAGMA user_version")
         if tables and version != VERSION:
+            import sqlite3  # noqa: PLC0415 - as above
+
             error = sqlite3.DatabaseError(f"it is no spool of version {VERSION}")
             error.sqlite_errorcode = sqlite3.SQLITE_NOTADB
             raise error
@@ -155,7 +163,7 @@ class SpoolFile:
             yield
             self._connection.execute("COMMIT")
         except BaseException:
-            with suppress(sqlite3.Error):
+            with suppress(*trouble()):
                 self._connection.execute("ROLLBACK")
             raise
 
