@@ -213,19 +213,11 @@ class MemoryClient:
         await asyncio.sleep(0)
         return []
 
-    def send(self, message: Message, landed: Callable[[], None]) -> None:
-        asyncio.get_running_loop().call_soon(self._take, message, landed)
-
     async def publish(self, message: Message) -> None:
         await asyncio.sleep(0)
         if self._broker.is_away:
             raise Lost("the broker is away: the connection is broken")
         self._broker.take(message)
-
-    def _take(self, message: Message, landed: Callable[[], None]) -> None:
-        if not self._broker.is_away:
-            self._broker.take(message)
-            landed()
 
 
 @contextmanager

@@ -7,6 +7,8 @@ from mbusd.condition import Condition
 from mbusd.model import Value
 from mbusd.schedule import Schedule
 
+AT_REST_SECONDS = 3600.0  # a meter that falls silent at work is left to its usual times
+
 
 class Activity:
     """Whether the last reading has shown the meter at work; as long as it has, it is due every `interval` seconds."""
@@ -28,7 +30,7 @@ class Activity:
         if not self._condition.holds(values):
             self.schedule = None
         elif self.schedule is None:
-            self.schedule = Schedule(self.interval, now + self.interval, 0.0, self._patience)
+            self.schedule = Schedule(self.interval, now + self.interval, 0.0, self._patience, AT_REST_SECONDS)
         else:
             self.schedule.succeeded(now)
         news = [key for key in self._condition.unknown(values) if key not in self._told]

@@ -14,16 +14,19 @@ class Schedule:
     """Due times of what one meter is asked for: its values, or alarms.
 
     `interval` in seconds, None = only on request; `phase` 0..1 of the interval; `patience`: failures in a row after
-    which it is asked more rarely.
+    which it is asked more rarely, in the end each `rarest` seconds.
     """
 
-    def __init__(self, interval: float | None, start: float, phase: float, patience: int) -> None:
+    def __init__(
+        self, interval: float | None, start: float, phase: float, patience: int, rarest: float = PATIENT_SECONDS
+    ) -> None:
         self.interval = interval
         self.failures = 0
         self.asked_at = -math.inf  # the last time
         self.due = math.inf if interval is None else start
         self._anchor = start + phase * (interval or 0.0)
         self._patience = patience
+        self._rarest = rarest
         self._stretch = 1.0  # what a meter that refuses to be read so often has made of the interval
 
     def succeeded(self, now: float) -> None:
@@ -32,11 +35,11 @@ class Schedule:
         self._next(now, self._stretch)
 
     def failed(self, now: float) -> None:
-        """The meter did not answer: as usual at first, then ever more rarely, down to once a minute."""
+        """The meter did not answer: as usual at first, then ever more rarely, down to once a minute as a rule."""
         self.failures, self.asked_at = self.failures + 1, now
         if self.interval is None:
             return
-        most = max(1.0, PATIENT_SECONDS / self.interval)
+        most = max(1.0, self._rarest / self.interval)
         doublings = min(max(0, self.failures - self._patience), 30)
         self._next(now, max(self._stretch, min(2.0**doublings, most)))
 

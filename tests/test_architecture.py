@@ -17,190 +17,239 @@ PACKAGE = ROOT / "mbusd"
 # A room may import from lower rooms only (the number is its height), and of those only what its row names.
 HOUSE = """
 0 __init__
-0 budget
+0 clock
 0 cron
+0 deafness
 0 exact_json
 0 parity
+0 printable
 0 rfc2217
 0 schedule
 0 simulated_behaviour
-0 simulated_faults
 0 simulated_writes
+0 spool_file
 0 strict_yaml
 0 superposition
 0 systemd
 0 units
+0 valve
 0 virtual_terminal
 0 mbus/errors
 0 mbus/media
 0 mbus/split
 0 mbus/status
 0 mbus/vif
+0 sinks/echo
 0 sinks/homeassistant_map
 
+1 budget: clock
+1 flood: valve
 1 meter_fields: simulated_behaviour
 1 model: exact_json
 1 simulated_telegrams: simulated_behaviour
 1 simulated_values: simulated_behaviour
+1 spool: spool_file
 1 timetable: cron
 1 transport: parity rfc2217
+1 watchdog: systemd
 1 mbus/address: mbus/errors
 1 mbus/frames: mbus/errors
 1 mbus/joint: mbus/split
 1 mbus/values: mbus/errors
+1 sinks/inert: exact_json
+1 commands/output: printable
 
 2 condition: model
+2 counting: model units
 2 hearing: mbus/frames
 2 memory: exact_json model mbus/address
 2 meter_records: meter_fields simulated_behaviour simulated_values
+2 opening: transport
 2 shaping: model units
+2 simulated_faults: mbus/errors mbus/frames
 2 simulated_link: simulated_behaviour mbus/address mbus/frames
 2 simulated_rests: simulated_behaviour mbus/frames
+2 slots: model mbus/errors mbus/values
 2 timing: mbus/frames
+2 user_units: units mbus/values
 2 mbus/gate: mbus/address mbus/frames
+2 mbus/heads: mbus/address mbus/errors mbus/values mbus/vif
 2 mbus/quirks: mbus/frames
-2 mbus/records: mbus/address mbus/errors mbus/values mbus/vif
 2 mbus/twins: mbus/address mbus/media
 2 sinks/entities: exact_json model sinks/homeassistant_map
 2 sinks/requests: exact_json model
-2 commands/tables: exact_json model
+2 sinks/roll: model
+2 sinks/state: exact_json model
+2 sinks/steady: model
+2 commands/tables: exact_json model printable
 
 3 activity: condition model schedule
 3 key_settings: shaping mbus/media
 3 kindness: mbus/quirks
+3 register: counting exact_json units
+3 value_texts: slots mbus/errors mbus/values
 3 virtual_meter: simulated_behaviour simulated_faults simulated_link simulated_rests simulated_telegrams \
     simulated_writes mbus/address mbus/frames
-3 mbus/fixed: mbus/errors mbus/records mbus/values mbus/vif
 3 mbus/link: mbus/address mbus/errors mbus/frames mbus/quirks
-3 mbus/profile: mbus/records mbus/status
-3 mbus/steps: mbus/address mbus/errors mbus/frames mbus/quirks mbus/records
+3 mbus/records: mbus/errors mbus/heads mbus/values mbus/vif
 3 sinks/absences: shaping
-3 sinks/homeassistant: exact_json model sinks/entities
-3 sinks/topics: exact_json model sinks/requests
+3 sinks/homeassistant: exact_json model sinks/entities sinks/inert
+3 sinks/topics: exact_json model sinks/requests sinks/state
 
-4 scalars: cron transport mbus/address mbus/quirks mbus/steps
+4 plausibility: counting exact_json model register units mbus/errors
 4 shared_client: mbus/address mbus/frames mbus/gate mbus/link
 4 simulator: simulated_behaviour simulated_faults superposition virtual_meter mbus/address mbus/errors mbus/frames
+4 mbus/fixed: mbus/errors mbus/records mbus/values mbus/vif
+4 mbus/layout: mbus/records
 4 mbus/observation: mbus/address mbus/frames mbus/link
-4 mbus/telegram: mbus/address mbus/errors mbus/fixed mbus/frames mbus/records mbus/status
+4 mbus/profile: mbus/records mbus/status
+4 mbus/steps: mbus/address mbus/errors mbus/frames mbus/quirks mbus/records
 4 sinks/alarms: model sinks/topics
-4 sinks/announcements: exact_json sinks/homeassistant
+4 sinks/announcements: exact_json sinks/entities sinks/homeassistant
 4 sinks/emoncms: exact_json model units sinks/topics
+4 sinks/outbox: sinks/topics
 4 sinks/own_devices: exact_json sinks/entities sinks/homeassistant
+4 sinks/stream: spool sinks/topics
+4 sinks/window: sinks/topics
 
-5 explain: exact_json units mbus/address mbus/errors mbus/frames mbus/media mbus/records mbus/status mbus/telegram
 5 journal: model mbus/frames mbus/link mbus/observation
+5 measures: model user_units mbus/profile mbus/records mbus/vif
 5 meter_file: meter_fields meter_records simulated_behaviour simulated_faults simulated_values simulator mbus/address \
     mbus/errors
-5 pace_settings: condition cron key_settings scalars
+5 scalars: cron transport mbus/address mbus/quirks mbus/steps
 5 shared_bus: shared_client transport mbus/address mbus/gate mbus/link
 5 simulated_meters: simulated_values simulator
-5 survey: mbus/address mbus/observation mbus/telegram
 5 virtual_wire: simulated_rests simulator superposition mbus/frames
 5 way: hearing timing transport mbus/address mbus/frames mbus/link mbus/observation
 5 mbus/evidence: mbus/frames mbus/observation
-5 mbus/fetching: mbus/address mbus/errors mbus/frames mbus/link mbus/quirks mbus/telegram
-5 mbus/understanding: mbus/errors mbus/profile mbus/records mbus/telegram mbus/values mbus/vif
+5 mbus/named: mbus/profile mbus/records
+5 mbus/telegram: mbus/address mbus/errors mbus/fixed mbus/frames mbus/layout mbus/records mbus/status
 
-6 profile_shapes: mbus/address mbus/errors mbus/media mbus/profile mbus/records mbus/understanding mbus/vif
-6 settings: key_settings model pace_settings scalars shaping
+6 document: exact_json measures mbus/errors mbus/frames mbus/media mbus/records mbus/telegram
+6 explain: exact_json units mbus/address mbus/errors mbus/frames mbus/media mbus/records mbus/status mbus/telegram
+6 form: exact_json model slots mbus/frames mbus/telegram
+6 pace_settings: condition cron key_settings scalars
+6 survey: mbus/address mbus/observation mbus/telegram
 6 virtual_bus: simulator virtual_terminal virtual_wire
+6 ways: model slots value_texts mbus/heads mbus/named mbus/values
 6 wire: hearing journal timing transport way mbus/frames mbus/link mbus/observation mbus/quirks
+6 witness: mbus/errors mbus/frames mbus/link mbus/records mbus/telegram
 6 mbus/diagnosis: mbus/evidence mbus/frames mbus/observation
-6 mbus/following: mbus/address mbus/errors mbus/fetching mbus/frames mbus/link mbus/quirks mbus/telegram
+6 mbus/fetching: mbus/address mbus/errors mbus/frames mbus/link mbus/quirks mbus/telegram
+6 mbus/understanding: mbus/errors mbus/named mbus/profile mbus/records mbus/telegram mbus/values mbus/vif
 
-7 bus: hearing journal model timing transport wire mbus/link mbus/observation
-7 config: settings strict_yaml mbus/address mbus/errors
-7 mbus/master: mbus/address mbus/errors mbus/fetching mbus/following mbus/link mbus/quirks mbus/telegram
-7 sinks/announcer: model settings sinks/absences sinks/announcements sinks/homeassistant sinks/own_devices \
-    sinks/topics
-7 sinks/mqtt: settings sinks/topics
-
-8 ear: bus parity transport mbus/frames
-8 meter: activity budget condition cron kindness model pace_settings scalars schedule settings shaping timetable \
-    mbus/address mbus/master mbus/quirks mbus/steps mbus/telegram
-8 mbus/alarms: mbus/address mbus/errors mbus/frames mbus/link mbus/master mbus/quirks mbus/telegram
-8 mbus/exchanges: mbus/address mbus/errors mbus/frames mbus/link mbus/master mbus/observation mbus/telegram
-8 mbus/probe: mbus/address mbus/errors mbus/frames mbus/link mbus/master mbus/telegram
-8 mbus/sighting: mbus/address mbus/errors mbus/frames mbus/link mbus/master mbus/observation mbus/telegram
-8 sinks/publisher: exact_json model settings sinks/alarms sinks/announcer sinks/emoncms sinks/requests sinks/topics
-8 commands/simulate: config meter_file simulated_meters simulator virtual_bus mbus/address
-
-9 agenda: meter model
-9 health: meter model mbus/diagnosis mbus/observation
-9 normalise: model units mbus/alarms mbus/frames mbus/media mbus/profile mbus/records mbus/telegram \
-    mbus/understanding mbus/vif
-9 mbus/aiming: mbus/address mbus/errors mbus/frames mbus/link mbus/master mbus/sighting mbus/telegram
-9 mbus/findings: mbus/address mbus/probe mbus/split
-9 mbus/pairing: mbus/address mbus/exchanges mbus/frames mbus/link mbus/observation mbus/telegram
-9 mbus/together: mbus/frames mbus/probe
-
-10 document: exact_json normalise mbus/errors mbus/frames mbus/media mbus/records mbus/telegram
-10 profiles: normalise profile_shapes strict_yaml mbus/address mbus/errors mbus/frames mbus/profile mbus/telegram \
+7 haste: hearing journal transport way wire mbus/frames mbus/link
+7 meaning: exact_json measures model slots value_texts ways mbus/heads mbus/named mbus/profile mbus/records \
     mbus/understanding
-10 vigil: bus health meter model normalise transport mbus/alarms mbus/errors mbus/link
-10 mbus/asking: mbus/address mbus/findings mbus/link mbus/probe
-10 mbus/tap: mbus/exchanges mbus/frames mbus/pairing
-10 mbus/written: mbus/address mbus/aiming mbus/sighting
+7 profile_shapes: mbus/address mbus/errors mbus/media mbus/profile mbus/records mbus/understanding mbus/vif
+7 reach: survey mbus/address
+7 settings: key_settings model pace_settings scalars shaping
+7 mbus/following: mbus/address mbus/errors mbus/fetching mbus/frames mbus/link mbus/quirks mbus/telegram
+7 commands/decode: document exact_json explain mbus/errors commands/output commands/tables
 
-11 mbus/apart: mbus/address mbus/asking mbus/fetching mbus/findings mbus/probe mbus/split mbus/together mbus/twins
-11 mbus/clocks: mbus/address mbus/aiming mbus/link mbus/master mbus/records mbus/values mbus/written
-11 mbus/rates: mbus/address mbus/aiming mbus/link mbus/sighting mbus/written
-11 mbus/writing: mbus/address mbus/aiming mbus/link mbus/master mbus/sighting mbus/written
-11 commands/decode: document exact_json explain mbus/errors commands/tables
-11 commands/overheard: document exact_json normalise mbus/diagnosis mbus/exchanges mbus/frames mbus/link \
-    mbus/observation mbus/tap mbus/telegram commands/tables
+8 arguments: printable settings transport mbus/address
+8 bus: deafness haste hearing journal model timing transport wire mbus/link mbus/observation
+8 config: settings strict_yaml mbus/address mbus/errors
+8 recognition: exact_json form meaning slots mbus/layout mbus/profile mbus/records mbus/status mbus/telegram
+8 schema: exact_json key_settings settings
+8 mbus/master: mbus/address mbus/errors mbus/fetching mbus/following mbus/link mbus/quirks mbus/telegram
+8 sinks/announcer: model settings sinks/absences sinks/announcements sinks/homeassistant sinks/own_devices sinks/roll \
+    sinks/topics
+8 sinks/connection: settings sinks/topics
+8 sinks/rota: settings
+
+9 ear: bus parity transport mbus/frames
+9 meter: activity budget condition cron kindness model pace_settings plausibility scalars schedule settings shaping \
+    timetable mbus/address mbus/master mbus/quirks mbus/steps mbus/telegram
+9 mbus/alarms: mbus/address mbus/errors mbus/frames mbus/link mbus/master mbus/quirks mbus/telegram
+9 mbus/exchanges: mbus/address mbus/errors mbus/frames mbus/link mbus/master mbus/observation mbus/telegram
+9 mbus/probe: mbus/address mbus/errors mbus/frames mbus/link mbus/master mbus/telegram
+9 mbus/sighting: mbus/address mbus/errors mbus/frames mbus/link mbus/master mbus/observation mbus/telegram
+9 sinks/publisher: exact_json model settings sinks/alarms sinks/announcer sinks/emoncms sinks/requests sinks/roll \
+    sinks/steady sinks/topics
+9 sinks/talk: spool sinks/connection sinks/echo sinks/outbox sinks/stream sinks/topics sinks/window
+9 commands/simulate: config meter_file simulated_meters simulator virtual_bus mbus/address commands/output
+
+10 agenda: meter model
+10 health: meter model transport mbus/diagnosis mbus/observation
+10 normalise: measures model recognition mbus/alarms mbus/frames mbus/media mbus/profile mbus/records mbus/telegram \
+    mbus/understanding
+10 mbus/aiming: mbus/address mbus/errors mbus/frames mbus/link mbus/master mbus/sighting mbus/telegram
+10 mbus/clamour: mbus/frames mbus/link mbus/observation mbus/probe
+10 mbus/findings: mbus/address mbus/probe mbus/split
+10 mbus/hurry: mbus/link mbus/probe
+10 mbus/pairing: mbus/address mbus/exchanges mbus/frames mbus/link mbus/observation mbus/telegram
+10 mbus/together: mbus/frames mbus/probe
+10 sinks/mqtt: settings spool sinks/connection sinks/rota sinks/talk sinks/topics
+
+11 profiles: normalise profile_shapes strict_yaml mbus/address mbus/errors mbus/frames mbus/profile mbus/telegram \
+    mbus/understanding
+11 roster: memory meter model normalise reach settings survey mbus/address
+11 vigil: bus health meter model normalise transport mbus/alarms mbus/errors mbus/link
+11 mbus/asking: mbus/address mbus/findings mbus/link mbus/probe
+11 mbus/tap: mbus/exchanges mbus/frames mbus/pairing
+11 mbus/written: mbus/address mbus/aiming mbus/sighting
 11 commands/read: bus document ear exact_json normalise transport mbus/address mbus/diagnosis mbus/errors mbus/master \
-    mbus/sighting commands/tables
+    mbus/sighting commands/output commands/tables
 
-12 arguments: settings transport mbus/address mbus/clocks
-12 writes: exact_json mbus/address mbus/aiming mbus/clocks mbus/link mbus/rates mbus/writing mbus/written
-12 mbus/doubts: mbus/apart mbus/asking mbus/findings mbus/probe
-12 commands/sniff: timing transport mbus/exchanges mbus/tap commands/overheard
+12 attendance: bus health meter model normalise plausibility profiles roster shaping transport witness mbus/errors \
+    mbus/link mbus/master
+12 mbus/apart: mbus/address mbus/asking mbus/fetching mbus/findings mbus/probe mbus/split mbus/together mbus/twins
+12 mbus/clocks: mbus/address mbus/aiming mbus/link mbus/master mbus/records mbus/values mbus/written
+12 mbus/rates: mbus/address mbus/aiming mbus/link mbus/sighting mbus/written
+12 mbus/writing: mbus/address mbus/aiming mbus/link mbus/master mbus/sighting mbus/written
+12 commands/overheard: document exact_json normalise transport mbus/diagnosis mbus/exchanges mbus/frames mbus/link \
+    mbus/observation mbus/tap mbus/telegram commands/output commands/tables
 
-13 changes: bus model settings writes mbus/address mbus/clocks mbus/link mbus/quirks mbus/rates mbus/sighting \
+13 rounds: agenda attendance bus exact_json health meter model profiles roster vigil
+13 writes: exact_json mbus/address mbus/aiming mbus/clocks mbus/link mbus/rates mbus/writing mbus/written
+13 mbus/doubts: mbus/apart mbus/asking mbus/findings mbus/probe
+13 commands/sniff: timing transport mbus/exchanges mbus/tap commands/output commands/overheard
+
+14 changes: bus model settings writes mbus/address mbus/clocks mbus/link mbus/quirks mbus/rates mbus/sighting \
     mbus/writing mbus/written
-13 mbus/search: mbus/address mbus/apart mbus/asking mbus/doubts mbus/findings mbus/joint mbus/probe mbus/split
-13 commands/write: bus exact_json transport writes mbus/address mbus/aiming mbus/clocks mbus/errors mbus/frames \
-    mbus/link mbus/observation mbus/rates mbus/sighting mbus/writing mbus/written
+14 mbus/search: mbus/address mbus/apart mbus/asking mbus/doubts mbus/findings mbus/joint mbus/probe mbus/split
+14 commands/write: bus exact_json transport writes mbus/address mbus/aiming mbus/clocks mbus/errors mbus/frames \
+    mbus/link mbus/observation mbus/rates mbus/sighting mbus/writing mbus/written commands/output
 
-14 scanner: survey mbus/address mbus/frames mbus/link mbus/observation mbus/probe mbus/search
+15 mbus/trail: mbus/asking mbus/search
 
-15 finder: model normalise scanner transport mbus/address mbus/errors
-15 roster: memory meter model scanner settings mbus/address
-15 commands/found: exact_json scanner transport mbus/address mbus/media mbus/telegram
+16 scanner: survey mbus/address mbus/asking mbus/clamour mbus/hurry mbus/link mbus/observation mbus/probe mbus/search \
+    mbus/trail
 
-16 attendance: bus health meter model normalise profiles roster shaping transport mbus/errors mbus/link mbus/master
-16 interludes: bus changes finder meter model roster settings transport writes mbus/address mbus/errors mbus/link
-16 commands/scan: bus exact_json hearing scanner survey transport mbus/address mbus/diagnosis mbus/frames mbus/probe \
-    mbus/search commands/found
+17 finder: model normalise reach scanner survey transport mbus/address mbus/errors
+17 commands/found: exact_json reach scanner transport mbus/address mbus/media mbus/telegram
 
-17 rounds: agenda attendance bus health meter model profiles roster vigil
+18 interludes: bus changes finder meter model roster settings transport writes mbus/address mbus/errors mbus/link
+18 commands/scan: bus exact_json hearing scanner survey transport mbus/address mbus/diagnosis mbus/frames \
+    mbus/observation mbus/probe mbus/search commands/found commands/output commands/tables
 
-18 poller: bus exact_json health interludes memory meter model profiles roster rounds settings shared_bus transport
+19 poller: bus exact_json health interludes memory meter model opening profiles roster rounds settings shared_bus \
+    timetable transport
 
-19 buses: memory model poller profiles settings
+20 buses: memory meter model poller profiles settings
 
-20 orders: buses document model poller sinks/requests
+21 orders: buses document model poller valve sinks/requests
 
-21 app: __init__ buses config exact_json memory model orders profiles settings systemd sinks/mqtt sinks/publisher \
-    sinks/requests sinks/topics
+22 app: __init__ buses clock config exact_json flood memory model orders profiles settings spool systemd watchdog \
+    sinks/mqtt sinks/publisher sinks/requests sinks/topics
 
-22 commands/configuration: app config profiles
-22 commands/demo: app config profiles simulated_meters simulator virtual_bus
+23 commands/configuration: app config printable profiles schema commands/output
+23 commands/demo: app config printable profiles simulated_meters simulator virtual_bus commands/output
 
-23 commands/words: __init__ arguments config transport writes mbus/diagnosis mbus/errors commands/configuration \
-    commands/decode commands/demo commands/read commands/scan commands/simulate commands/sniff commands/write
+24 commands/words: __init__ arguments config printable transport writes mbus/diagnosis mbus/errors \
+    commands/configuration commands/decode commands/demo commands/output commands/read commands/scan \
+    commands/simulate commands/sniff commands/write
 
-24 cli: commands/words
+25 cli: commands/words
 
-25 __main__: cli
+26 __main__: cli
 """
 
 FOREIGN = {  # who may know which foreign library
     "serial": ("transport",),
     "serial_asyncio": ("transport",),
-    "aiomqtt": ("sinks/mqtt",),
+    "aiomqtt": ("sinks/connection",),
     "cronsim": ("cron",),
     "yaml": ("strict_yaml",),
     "pydantic": ("scalars", "key_settings", "pace_settings", "settings", "config", "strict_yaml", "profile_shapes"),
@@ -225,6 +274,10 @@ WITHOUT = {  # what of the standard library a room must not touch; a folder stan
     "explain": IO,
     **dict.fromkeys(("sinks/topics", "sinks/publisher", "sinks/announcements", "sinks/alarms", "sinks/emoncms"), IO),
     **dict.fromkeys(("sinks/homeassistant", "sinks/homeassistant_map", "sinks/entities"), IO),
+    **dict.fromkeys(
+        ("plausibility", "register", "counting", "recognition", "form", "slots", "meaning", "measures"), IO
+    ),
+    **dict.fromkeys(("ways", "value_texts", "user_units", "reach", "valve"), IO),
 }
 
 FLOORS = {  # of the picture; what is not named stands alone
@@ -253,7 +306,15 @@ FLOOR_OF = {
     **dict.fromkeys(("simulated_telegrams", "virtual_meter", "virtual_wire", "virtual_terminal"), "simulation"),
     **dict.fromkeys(("meter_fields", "meter_records", "meter_file", "virtual_bus"), "simulation"),
     **dict.fromkeys(("model", "exact_json", "settings", "key_settings", "scalars", "config", "strict_yaml"), "shared"),
-    **dict.fromkeys(("profiles", "profile_shapes"), "shared"),
+    **dict.fromkeys(
+        ("profiles", "profile_shapes", "pace_settings", "clock", "memory", "spool", "spool_file", "schema"), "shared"
+    ),
+    **dict.fromkeys(("haste", "opening", "ear", "reach", "buses", "orders", "watchdog", "valve", "flood"), "bus_side"),
+    **dict.fromkeys(("plausibility", "register", "counting", "budget", "timetable", "cron"), "bus_side"),
+    **dict.fromkeys(("condition", "activity"), "bus_side"),
+    **dict.fromkeys(
+        ("recognition", "form", "slots", "meaning", "measures", "ways", "value_texts", "user_units"), "bus_side"
+    ),
 }
 BEGIN, END = "<!-- architecture -->", "<!-- /architecture -->"
 
@@ -383,7 +444,7 @@ def test_an_init_holds_a_docstring_and_at_most_the_version(path: Path) -> None:
         ("sinks/mqtt", "if TYPE_CHECKING:\n from mbusd.poller import Poller", "sinks/mqtt imports poller, which is"),
         ("simulator", "from mbusd.mbus.link import x", "simulator imports mbus/link, which its row does not name"),
         ("virtual_bus", "from mbusd.mbus import link", "virtual_bus imports mbus/link, which its row does not name"),
-        ("poller", "import aiomqtt", "poller imports aiomqtt, which only sinks/mqtt may know"),
+        ("poller", "import aiomqtt", "poller imports aiomqtt, which only sinks/connection may know"),
         ("app", "import rich.console", "app imports rich, which only commands/decode, commands/found, "),
         ("settings", "from yaml import load", "settings imports yaml, which only strict_yaml may know"),
         ("poller", "import requests", "poller imports requests, a foreign library that nobody may know"),
@@ -424,7 +485,7 @@ def _proposed(room: str, rooms: dict[str, tuple[int, set[str]]]) -> str:
 def test_the_picture_leaves_out_only_what_follows() -> None:
     assert reduced({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == {"a": {"b"}, "b": {"c"}, "c": set()}
     assert "cli --> commands\n" in picture()
-    assert "sinks_mqtt --> settings & sinks_topics" in picture()
+    assert "sinks_connection --> settings & sinks_topics" in picture()
 
 
 def picture() -> str:

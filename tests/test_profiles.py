@@ -13,7 +13,7 @@ from mbusd.mbus.errors import DecodeError
 from mbusd.mbus.frames import LongFrame, encode, parse
 from mbusd.mbus.profile import Profile, merged, profiles_for
 from mbusd.mbus.understanding import understand
-from mbusd.normalise import keys
+from mbusd.measures import keys
 from mbusd.strict_yaml import FileError
 
 ROOT = Path(__file__).parent.parent

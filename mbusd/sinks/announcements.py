@@ -20,11 +20,15 @@ Messages = list[tuple[str, str]]
 
 
 class Announcements:
-    """Remembers the last payload of each discovery topic; sends nothing itself."""
+    """Remembers the last payload of each discovery topic; sends nothing itself.
+
+    As text: that is a tenth of what its objects take, and a block of flats has thousands.
+    """
 
     def __init__(self, discovery: Discovery) -> None:
         self._discovery = discovery
-        self._known: dict[str, Payload] = {}
+        self._known: dict[str, tuple[str, str]] = {}  # state topic and payload, by topic
+        self._showing: dict[str, dict[str, None]] = {}  # topics by the name of the meter whose readings they show
         self.parked: dict[str, str] = {}
         """Topics of devices whose name another one has taken, which itself had this name before: a swap, perhaps."""
         self.is_heard = False
@@ -47,7 +51,7 @@ class Announcements:
         if former is not None and topic not in self.parked:
             self._left.setdefault(former, set()).update(self.keys(topic))
         self.parked.pop(topic, None)
-        known = self._known.get(topic, {})
+        known = self._payload(topic)
         before, after = _components(known), _components(payload)
         kept = {key: each for key, each in before.items() if key not in after and _shown(each) in keep}
         after = {**after, **kept}
@@ -63,8 +67,9 @@ class Announcements:
         if gone:  # what is new waits: it may have the name of what goes
             stays = {key: component for key, component in after.items() if key in before}
             messages.append((topic, dumps(payload | {"cmps": {**stays, **gone}})))
-        messages.append((topic, dumps(payload)))
-        self._known[topic] = payload
+        text = dumps(payload)
+        messages.append((topic, text))
+        self._keep(topic, payload, text)
         return messages
 
     def update_own(self, devices: Mapping[str, Payload]) -> Messages:
@@ -73,29 +78,29 @@ class Announcements:
         An entity that moves from one device to another is let go by the first before the second takes it: Home
         Assistant then keeps its id, its history and what its user has made of it.
         """
-        gone = [topic for topic in self._known if topic not in devices and self._is_bus(self._known[topic])]
-        self._left_buses += [str(self._known[topic]["stat_t"]).split("/")[-2] for topic in gone]
+        gone = [topic for topic, (shown, _) in self._known.items() if topic not in devices and self._is_of_bus(shown)]
+        self._left_buses += [self._known[topic][0].split("/")[-2] for topic in gone]
         messages = [message for topic in gone for message in self.forget(topic)]
         left = [topic for topic, payload in devices.items() if self._moves(topic, payload, devices)]
         for topic in left:
             messages.append((topic, dumps({"migr_discvry": True})))
-            self._known.pop(topic)
+            self._drop(topic)
         stayed = [topic for topic in devices if topic not in left]
         return messages + [message for topic in (*stayed, *left) for message in self.update(topic, devices[topic])]
 
     def keys(self, topic: str) -> set[str]:
         """The keys of the readings that the entities of this topic show."""
-        components = _components(self._known.get(topic, {})).values()
+        components = _components(self._payload(topic)).values()
         return {key for key in map(_shown, components) if key}
 
     def forget(self, topic: str) -> Messages:
         """What to publish so that the device of this topic goes; nothing if it is not known."""
-        name = self._meter(self._known.get(topic, {}))
+        name = self._name(topic)
         if name is not None and topic not in self.parked:
             self._left.setdefault(name, set()).update(self.keys(topic))
         self.parked.pop(topic, None)
-        known = self._known.pop(topic, None)
-        if known is None:
+        known = self._payload(topic)
+        if not self._drop(topic):
             return []
         self._take_back(topic, known, _components(known))
         return [(topic, "")]
@@ -106,7 +111,7 @@ class Announcements:
         unheard, self._unheard = self._unheard, {}
         messages: Messages = []
         for topic, payload in unheard.items():
-            known = self._known.get(topic)
+            known = self._payload(topic) if topic in self._known else None
             living = _components(known or {})
             lost = {key: each for key, each in _components(payload).items() if key not in living}
             if known is None:
@@ -138,61 +143,88 @@ class Announcements:
         An empty one means that a user deleted the device: it is announced again with the next `update`.
         """
         if not payload:
-            return self._known.pop(topic, None) is not None
+            return self._drop(topic)
         try:
             document = json.loads(payload)
         except (ValueError, RecursionError):
             return False
         if not isinstance(document, dict) or not self._is_ours(topic, document):
             return False
-        self._known[topic] = document
+        self._keep(topic, document, payload)
         return True
+
+    def _payload(self, topic: str) -> Payload:
+        """What is announced there; empty if nothing is."""
+        return json.loads(self._known[topic][1]) if topic in self._known else {}
+
+    def _keep(self, topic: str, payload: Payload, text: str) -> None:
+        self._drop(topic)
+        self._known[topic] = str(payload.get("stat_t", "")), text
+        name = self._name(topic)
+        if name is not None:
+            self._showing.setdefault(name, {})[topic] = None
+
+    def _drop(self, topic: str) -> bool:
+        """Whether anything was announced there."""
+        name = self._name(topic)
+        if name is not None:
+            self._showing[name].pop(topic)
+            if not self._showing[name]:
+                del self._showing[name]
+        return self._known.pop(topic, None) is not None
+
+    def _name(self, topic: str) -> str | None:
+        """The name of the meter whose readings the device of this topic shows."""
+        return self._named(self._known[topic][0]) if topic in self._known else None
 
     def leftovers(self, meters: Collection[str]) -> list[str]:
         """Topics of meters of ours that are not among these names; `forget` them."""
-        names = {topic: self._meter(payload) for topic, payload in self._known.items()}
+        names = {topic: self._name(topic) for topic in self._known}
         return [topic for topic, name in names.items() if name is not None and name not in meters]
 
     def via(self, topic: str) -> str:
         """The identifier of the device that the device of this topic is reached by; "" where that is not known."""
-        device = self._known.get(topic, {}).get("dev")
+        device = self._payload(topic).get("dev")
         return str(device.get("via_device", "")) if isinstance(device, Mapping) else ""
 
     def messages(self) -> Messages:
         """All that is announced, for a broker that may have lost it; the daemon's own devices first."""
         bridge = self._discovery.bridge_topic
-        topics = sorted(self._known, key=lambda topic: (topic != bridge, not self._is_bus(self._known[topic])))
-        return [(topic, dumps(self._known[topic])) for topic in topics]
+        topics = sorted(self._known, key=lambda topic: (topic != bridge, not self._is_of_bus(self._known[topic][0])))
+        return [(topic, self._known[topic][1]) for topic in topics]
 
     def _moves(self, topic: str, payload: Payload, devices: Mapping[str, Payload]) -> bool:
         """Whether an entity of this device belongs to another one now."""
         others = {uid for other, each in devices.items() if other != topic for uid in _unique_ids(each)}
-        return not others.isdisjoint(_unique_ids(self._known.get(topic, {})) - _unique_ids(payload))
+        return not others.isdisjoint(_unique_ids(self._payload(topic)) - _unique_ids(payload))
 
     def _is_bus(self, document: Payload) -> bool:
         state_topic = document.get("stat_t")
-        return isinstance(state_topic, str) and state_topic.startswith(f"{self._discovery.base_topic}/bus/")
+        return isinstance(state_topic, str) and self._is_of_bus(state_topic)
+
+    def _is_of_bus(self, state_topic: str) -> bool:
+        return state_topic.startswith(f"{self._discovery.base_topic}/bus/")
 
     def superseded_by(self, topic: str, payload: Payload) -> list[str]:
         """Topics of other devices that show what this one shows from now on."""
         meter = self._meter(payload)
         if meter is None:
             return []
-        return [other for other, known in self._known.items() if other != topic and self._meter(known) == meter]
+        return [other for other in self._showing.get(meter, ()) if other != topic]
 
     def former_name(self, topic: str, payload: Payload) -> str | None:
         """What the meter of this topic was called, if it has another name now."""
-        before = self._meter(self._known.get(topic, {}))
+        before = self._name(topic)
         return before if before != self._meter(payload) else None
 
     def _park(self, topic: str, holder: str) -> Messages:
         """Out of sight, under a name that no meter has: it must not show another one's values."""
         if topic not in self.parked:
-            name = self._meter(self._known[topic])
-            self._left.setdefault(name or "", set()).update(self.keys(topic))
+            self._left.setdefault(self._name(topic) or "", set()).update(self.keys(topic))
         self.parked[topic] = holder
-        self._known[topic] = self._nowhere(topic, self._known[topic])
-        return [(topic, dumps(self._known[topic]))]
+        aside = self._nowhere(topic, self._payload(topic))
+        self._keep(topic, aside, dumps(aside))
+        return [(topic, self._known[topic][1])]
 
     def _nowhere(self, topic: str, payload: Payload) -> Payload:
         """The same device, of a meter that does not exist."""
@@ -201,8 +233,12 @@ class Announcements:
 
     def _meter(self, payload: Payload) -> str | None:
         """The name of the meter whose readings a payload shows; None for the daemon's own device."""
-        state_topic, prefix = payload.get("stat_t"), f"{self._discovery.base_topic}/"
-        if not isinstance(state_topic, str) or not state_topic.startswith(prefix):
+        state_topic = payload.get("stat_t")
+        return self._named(state_topic) if isinstance(state_topic, str) else None
+
+    def _named(self, state_topic: str) -> str | None:
+        prefix = f"{self._discovery.base_topic}/"
+        if not state_topic.startswith(prefix):
             return None
         name = state_topic.removeprefix(prefix)
         return None if "/" in name else name

@@ -1,6 +1,6 @@
 """What Home Assistant is told of the daemon, its buses and meters, and when; the messages are made elsewhere. Pure."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
 from mbusd.model import MeterInfo, Reading
@@ -9,6 +9,7 @@ from mbusd.sinks.absences import Absences, is_wanted
 from mbusd.sinks.announcements import Announcements
 from mbusd.sinks.homeassistant import Discovery, Payload, Place, is_called_alike, meter_payload
 from mbusd.sinks.own_devices import bridge_payload, bus_payload
+from mbusd.sinks.roll import Roll
 from mbusd.sinks.topics import ONLINE, Message
 
 DIGITS = 8  # of an identification
@@ -22,6 +23,7 @@ class Announcer:
         home = settings.homeassistant
         base = settings.mqtt.base_topic
         self._settings = settings
+        self._meters = _meters_of(settings)
         self._discovery = Discovery(base, home.discovery_prefix, version, URL, home.configuration_url or "")
         self._announcements = Announcements(self._discovery)
         self._absences = Absences()
@@ -70,6 +72,7 @@ class Announcer:
     def reload(self, settings: Settings) -> Iterator[Message]:
         """Other buses and meters from now on; what is left over of those before goes with the next clearing."""
         self._settings = settings
+        self._meters = _meters_of(settings)
         self._has_cleared = False
         yield from self._own_devices()
 
@@ -84,9 +87,11 @@ class Announcer:
         """Names that meters had, with the keys they showed, and buses that are gone; since the last call."""
         return self._announcements.left()
 
-    def _clear_gone(self, infos: Collection[MeterInfo]) -> Iterator[Message]:
+    def _clear_gone(self, infos: Roll) -> Iterator[Message]:
         """Not as long as one who has not been asked yet may be the same meter, nor who may have changed places."""
-        if not self._has_learnt or any(info.identity is None and _is_unsettled(info) for info in infos):
+        if not self._has_learnt or not (self._gone or self._announcements.parked):
+            return
+        if any(info.identity is None and is_unsettled(info) for info in infos.unsettled):
             return
         waiting = {info.name for info in infos if info.online is not False} - self._heard
         aside = {topic for topic, holder in self._announcements.parked.items() if holder not in waiting}
@@ -94,7 +99,7 @@ class Announcer:
         for topic in gone - self._living(infos):
             yield from _said(self._announcements.forget(topic))
 
-    def _living(self, infos: Collection[MeterInfo]) -> set[str]:
+    def _living(self, infos: Iterable[MeterInfo]) -> set[str]:
         """Topics of the devices of these meters, whatever they are called there."""
         known = {self._discovery.meter_topic(info.identity, info.name) for info in infos if info.identity is not None}
         silent = [info.address.partition("-")[0] for info in infos if info.identity is None]
@@ -130,7 +135,12 @@ class Announcer:
     def _shows(self, meter: str) -> Payload:
         return {"stat_t": f"{self._discovery.base_topic}/{meter}"}
 
-    def announce(self, seen: Reading, infos: Collection[MeterInfo]) -> Iterator[Message]:
+    @property
+    def is_settled(self) -> bool:
+        """No device was put aside: who is read as before has nothing to do with what is announced of others."""
+        return not self._announcements.parked
+
+    def announce(self, seen: Reading, infos: Roll) -> Iterator[Message]:
         """A meter with all that it has had; nothing where nothing but values has changed."""
         if not self._has_learnt or not self._settings.homeassistant.enabled:
             return
@@ -138,14 +148,16 @@ class Announcer:
             self._heard.add(seen.meter)
         else:
             self._heard.clear()
-        info = next((info for info in infos if info.name == seen.meter), None)
+        info = infos.named(seen.meter)
         settings = None if info is None else self._settings_of(info)
         topic = self._discovery.meter_topic(seen.identity, seen.meter)
         if seen.meter not in self._shapes:
             known = self._announcements.keys(topic) - {item.key for item in seen.measurements}
             wanted = [key for key in sorted(known) if settings is None or is_wanted(key, settings.shape)]
             self._absences.expect(seen.meter, wanted)
-        place = replace(_place(info, settings), has_double=any(_is_double(other, seen) for other in infos))
+        place = replace(
+            _place(info, settings), has_double=any(_is_double(other, seen) for other in infos.called_by_address)
+        )
         absent = self._absences.keys(seen.meter)
         items = [(item.key, item.unit, item.kind, item.decimals) for item in seen.measurements]
         shape = (seen.identity, seen.flags, place, items, absent)
@@ -154,7 +166,7 @@ class Announcer:
         self._shapes[seen.meter] = shape
         yield from _said(self._announcements.update(topic, meter_payload(self._discovery, seen, place), absent))
 
-    def clear_leftovers(self, infos: Collection[MeterInfo]) -> Iterator[Message]:
+    def clear_leftovers(self, infos: Roll) -> Iterator[Message]:
         """Take back what was announced for meters that left the file.
 
         Only when each meter of the file has answered or is known to be silent: until then a leftover may be the same
@@ -162,8 +174,7 @@ class Announcer:
         may what a search has not found yet, or has missed.
         """
         yield from self._clear_gone(infos)
-        unsettled = any(not info.name or _is_unsettled(info) for info in infos)
-        if self._has_cleared or not self._has_learnt or unsettled or not self._settings.homeassistant.enabled:
+        if self._has_cleared or not self._has_learnt or infos.unsettled or not self._settings.homeassistant.enabled:
             return
         self._has_cleared = True
         left = set(self._announcements.leftovers({info.name for info in infos})) - self._announcements.parked.keys()
@@ -178,11 +189,16 @@ class Announcer:
 
     def _settings_of(self, info: MeterInfo) -> MeterSettings | None:
         """What the file says of a meter; None of one that was found."""
-        meters = (meter for bus in self._settings.buses if bus.name == info.bus for meter in bus.meters)
-        return next((meter for meter in meters if str(meter.address) == info.address), None)
+        return self._meters.get((info.bus, info.address))
 
 
-def _is_unsettled(info: MeterInfo) -> bool:
+def _meters_of(settings: Settings) -> dict[tuple[str, str], MeterSettings]:
+    """By bus and address; should one stand there twice, the first."""
+    meters = [(bus.name, meter) for bus in settings.buses for meter in bus.meters]
+    return {(bus, str(meter.address)): meter for bus, meter in reversed(meters)}
+
+
+def is_unsettled(info: MeterInfo) -> bool:
     """It has neither answered nor stayed silent yet, and will be asked before long: not by request or cron line."""
     return info.online is None and interval_seconds(info) is not None
 

@@ -16,6 +16,14 @@ def matches(topic: str, pattern: str) -> bool:
     return len(levels) == len(wanted) and all(want in ("+", level) for level, want in zip(levels, wanted, strict=True))
 
 
+def _ends(pattern: str) -> tuple[str, str]:
+    """What stands before the first wildcard and behind the last one; nothing is certain of a topic where # is."""
+    wild = [at for at, letter in enumerate(pattern) if letter in "+#"]
+    if not wild:
+        return pattern, pattern
+    return ("", "") if pattern[wild[-1]] == "#" else (pattern[: wild[0]], pattern[wild[-1] + 1 :])
+
+
 class Echo:
     """By subscription: whether anything of our own was heard there since the connection was made."""
 
@@ -23,17 +31,22 @@ class Echo:
         self._patterns: frozenset[str] = frozenset()
         self._awaited: dict[str, str] = {}  # by subscription, the first topic that we published there
         self._heard: set[str] = set()
+        self._open: dict[str, tuple[str, str]] = {}  # neither heard nor awaited, with what every topic there has
 
     def begin(self, patterns: Iterable[str]) -> None:
         """Another connection, with these subscriptions: all is open again."""
         self._patterns = frozenset(patterns)
         self._awaited.clear()
         self._heard.clear()
+        self._open = {pattern: _ends(pattern) for pattern in self._patterns}
 
     def said(self, topic: str) -> list[str]:
         """It was acknowledged; gives the subscriptions that must now bring it, for the first time."""
-        fresh = [pattern for pattern in self._patterns - self._heard - self._awaited.keys() if matches(topic, pattern)]
-        self._awaited |= dict.fromkeys(fresh, topic)
+        likely = [one for one, (head, tail) in self._open.items() if topic.endswith(tail) and topic.startswith(head)]
+        fresh = [pattern for pattern in likely if matches(topic, pattern)]
+        for pattern in fresh:
+            self._awaited[pattern] = topic
+            del self._open[pattern]
         return fresh
 
     def heard(self, topic: str) -> None:
@@ -42,6 +55,7 @@ class Echo:
             if matches(topic, pattern):
                 self._heard.add(pattern)
                 self._awaited.pop(pattern, None)
+                self._open.pop(pattern, None)
 
     def missed(self, pattern: str) -> str | None:
         """The topic that should have been heard by now; None where all is well."""

@@ -19,6 +19,7 @@ class Outbox:
     def __init__(self) -> None:
         self._retained: dict[str, Message] = {}
         self._waiting: dict[_Key, Message] = {}
+        self._passing: dict[_Key, None] = {}  # those that wait and are of no use after a while
         self._flying: dict[int, tuple[_Key, Message]] = {}
         self._barred: set[str] = set()
         self._numbers = itertools.count(1)
@@ -37,27 +38,39 @@ class Outbox:
             if message.payload:
                 self._retained[message.topic] = message
         self._waiting.pop((message.topic, 0), None)
-        self._waiting[message.topic, next(self._numbers) if message.is_unique else 0] = message
-        if len(self._waiting) > MOST_UNIQUE:
-            passing = [key for key, waiting in self._waiting.items() if waiting.is_unique and not waiting.retain]
-            for key in passing[:-MOST_UNIQUE]:
-                del self._waiting[key]
+        if not message.is_unique:
+            self._waiting[message.topic, 0] = message
+            return
+        key = message.topic, next(self._numbers)
+        self._waiting[key] = message
+        if not message.retain:
+            self._passing[key] = None
+            if len(self._passing) > MOST_UNIQUE:
+                self._drop(next(iter(self._passing)))
 
     def say_everything(self) -> None:
         """Queue all that is retained once more; what waits already keeps its order, behind it."""
         waiting = {message.topic for message in self._waiting.values()}
         again = {(topic, 0): message for topic, message in self._retained.items() if topic not in waiting}
-        self._waiting = again | self._waiting
+        self._replace(again | self._waiting)
 
     def drop_fleeting(self) -> None:
         """What was of then is not of now."""
-        self._waiting = {key: message for key, message in self._waiting.items() if not message.is_fleeting}
+        self._replace({key: message for key, message in self._waiting.items() if not message.is_fleeting})
 
     def bar(self, topic: str) -> None:
         """Nothing goes out on this topic any more."""
         self._barred.add(topic)
         self._retained.pop(topic, None)
-        self._waiting = {key: message for key, message in self._waiting.items() if message.topic != topic}
+        self._replace({key: message for key, message in self._waiting.items() if message.topic != topic})
+
+    def _drop(self, key: _Key) -> None:
+        del self._waiting[key]
+        del self._passing[key]
+
+    def _replace(self, waiting: dict[_Key, Message]) -> None:
+        self._waiting = waiting
+        self._passing = dict.fromkeys(key for key, one in waiting.items() if one.is_unique and not one.retain)
 
     def is_barred(self, topic: str) -> bool:
         return topic in self._barred
@@ -68,6 +81,7 @@ class Outbox:
             return None
         key = next(iter(self._waiting))
         message = self._waiting.pop(key)
+        self._passing.pop(key, None)
         number = next(self._numbers)
         self._flying[number] = key, message
         return number, message
@@ -85,4 +99,4 @@ class Outbox:
             if key[1] or message.topic not in newer:
                 back[key] = message
         self._flying.clear()
-        self._waiting = back | self._waiting
+        self._replace(back | self._waiting)

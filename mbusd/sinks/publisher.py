@@ -26,9 +26,11 @@ from mbusd.model import (
 )
 from mbusd.settings import Settings
 from mbusd.sinks.alarms import Alarms
-from mbusd.sinks.announcer import Announcer, interval_seconds
+from mbusd.sinks.announcer import Announcer, interval_seconds, is_unsettled
 from mbusd.sinks.emoncms import Emoncms
 from mbusd.sinks.requests import Asked
+from mbusd.sinks.roll import Roll
+from mbusd.sinks.steady import Steady
 from mbusd.sinks.topics import OFFLINE, ONLINE, OWN_TOPICS, Message, Topics
 
 
@@ -47,7 +49,8 @@ class Publisher:
         self._announcer = Announcer(settings, version)
         self._version, self._started, self._public = version, started, public_settings
         self._log_level: str | None = None  # by request
-        self._meters: dict[tuple[str, str], MeterInfo] = {}  # by bus and address
+        self._meters = Roll(is_unsettled)
+        self._steady = Steady()
         self._seen: dict[str, Reading] = {}  # the last reading of each meter, with every measurement it ever had
         self._last: dict[str, Reading] = {}
         self._statistics: dict[str, BusStatistics] = {}
@@ -84,6 +87,7 @@ class Publisher:
             yield self._topics.of_bus(name, up=False)
         self._settings, self._public, self._log_level = settings, public_settings, None
         yield self._info()
+        self._steady.changed()
         yield from self._discovered(self._announcer.reload(settings))
 
     def no_bus(self, bus: str) -> Iterator[Message]:
@@ -97,7 +101,7 @@ class Publisher:
         yield self._topics.of_bridge(online=False)
         for bus in self._settings.buses:
             yield self._topics.of_bus(bus.name, up=False)
-        for info in self._meters.values():
+        for info in self._meters:
             if info.name:
                 yield self._topics.of_availability(replace(info, online=False))
 
@@ -126,7 +130,7 @@ class Publisher:
     def meters(self) -> Iterator[Message]:
         """The list of all meters, as it is now."""
         self.meters_changed = False
-        yield self._topics.of_meters(self._meters.values())
+        yield self._topics.of_meters(self._meters)
 
     def is_birth(self, topic: str, payload: str) -> bool:
         """Home Assistant says that it has started."""
@@ -146,16 +150,20 @@ class Publisher:
 
     def learn(self, topic: str, payload: str) -> bool:
         """Take note of a discovery message or an alarm found at the broker; False if the message is something else."""
-        return self._alarms.learn(topic, payload) or self._announcer.learn(topic, payload)
+        if self._alarms.learn(topic, payload):
+            return True
+        self._steady.changed()
+        return self._announcer.learn(topic, payload)
 
     def learnt(self) -> Iterator[Message]:
         """The broker has told all that it had retained; what is announced from now on leaves no orphans of before."""
+        self._steady.changed()
         yield from self._discovered(self._announcer.learnt())
         for seen in self._seen.values():
             yield from self._announce(seen)
             if self._announcer.absent(seen.meter):  # it was said before anybody knew of these
                 yield self._document(self._last[seen.meter])
-        for info in self._meters.values():
+        for info in self._meters:
             if not info.has_alarms:
                 yield from self._alarms.forget(info.name)
         yield from self._clear_leftovers()
@@ -184,15 +192,17 @@ class Publisher:
             yield self._topics.of_statistics(now.bus, self._statistics[now.bus], after)
 
     def _meter(self, info: MeterInfo, change: str, why: str) -> Iterator[Message]:
-        before = self._meters.get((info.bus, info.address))
+        before = self._meters.at(info.bus, info.address)
+        if before is None or _place(before) != _place(info):
+            self._steady.changed()
         if before is not None and before.name != info.name:
             yield from self._alarms.forget(before.name)
             if before.name:
                 yield self._interval(before.name, "")
         if not info.has_alarms:
             yield from self._alarms.forget(info.name)
-        self._meters[info.bus, info.address] = info
-        if before is not None and before.name and not self._is_called(before.name) and before.identity != info.identity:
+        self._meters.put(info)
+        if before is not None and before.name and before.identity != info.identity and not self._is_called(before.name):
             yield from self._no_meter(before.name)  # it goes by its secondary address, which is another now
             self._announcer.gone(before)
         self.meters_changed = True
@@ -208,9 +218,10 @@ class Publisher:
 
     def _gone(self, info: MeterInfo) -> Iterator[Message]:
         """Nothing is left of a meter, except under the name that it may have now."""
-        there = self._meters.get((info.bus, info.address))
+        there = self._meters.at(info.bus, info.address)
         if there is not None and there.name == info.name:
-            del self._meters[info.bus, info.address]
+            self._meters.drop(info)
+        self._steady.changed()
         self.meters_changed = True
         if info.name and not self._is_called(info.name):
             yield from self._alarms.forget(info.name)
@@ -223,6 +234,7 @@ class Publisher:
     def _no_meter(self, name: str, keys: Iterable[str] = ()) -> Iterator[Message]:
         """Nothing is left of what was said under a name that no meter has any more."""
         seen = self._seen.pop(name, None)
+        self._steady.forget(name)
         self._last.pop(name, None)
         known = dict.fromkeys([*(item.key for item in (seen.measurements if seen else ())), *sorted(keys)])
         for message in (*self._topics.no_meter(name, known), self._interval(name, "")):
@@ -231,14 +243,16 @@ class Publisher:
 
     def _is_called(self, name: str) -> bool:
         """Whether a meter has that name now."""
-        return any(info.name == name for info in self._meters.values())
+        return self._meters.named(name) is not None
 
     def _clear_leftovers(self) -> Iterator[Message]:
-        yield from self._discovered(self._announcer.clear_leftovers(self._meters.values()))
+        yield from self._discovered(self._announcer.clear_leftovers(self._meters))
 
     def _discovered(self, messages: Iterable[Message]) -> Iterator[Message]:
         """What Home Assistant is told; then nothing is left under names that were announced and are no one's now."""
-        yield from messages
+        for message in messages:
+            self._steady.changed()
+            yield message
         left, buses = self._announcer.left()
         for name, keys in left.items():
             if not self._is_called(name):
@@ -248,6 +262,23 @@ class Publisher:
             yield from self._topics.no_bus(bus)
 
     def _reading(self, reading: Reading) -> Iterator[Message]:
+        keys = self._steady.keys(reading)
+        if keys is None or not self._announcer.is_settled:
+            yield from self._news(reading)
+        else:
+            self._last[reading.meter] = reading
+            yield from self._values(reading, keys)
+        yield from self._topics.of_history(reading)
+        if self._emoncms is not None:
+            yield from self._emoncms.of_reading(reading)
+
+    def _values(self, reading: Reading, keys: Iterable[str]) -> Iterator[Message]:
+        for message in self._topics.of_reading(reading, keys):
+            if self._is_news(message, reading):
+                yield message
+
+    def _news(self, reading: Reading) -> Iterator[Message]:
+        """A reading in which more than values may be new."""
         before = self._seen.get(reading.meter)
         is_exchanged = before is not None and before.identity != reading.identity
         if before is not None and before.identity != reading.identity:
@@ -259,19 +290,16 @@ class Publisher:
         self._seen[reading.meter] = seen = replace(reading, measurements=tuple(measurements.values()))
         self._last[reading.meter] = reading
         self._announcer.read(reading.meter, measurements, is_exchanged=is_exchanged)
-        info = next((info for info in self._meters.values() if info.name == reading.meter), None)
+        info = self._meters.named(reading.meter)
         is_hidden = info is not None and self._announcer.changes_hands(seen)
         if is_hidden:  # until the values under this name are those of the meter that has it
             yield Message(self._topics.availability(reading.meter), OFFLINE, is_unique=True)
         yield from self._announce(seen)
-        for message in self._topics.of_reading(reading, self._keys(reading.meter)):
-            if self._is_news(message, reading):
-                yield message
+        yield from self._values(reading, self._keys(reading.meter))
         if info is not None and is_hidden:
             yield self._topics.of_availability(info)
-        yield from self._topics.of_history(reading)
-        if self._emoncms is not None:
-            yield from self._emoncms.of_reading(reading)
+        if not self._announcer.absent(reading.meter):
+            self._steady.note(reading, self._keys(reading.meter))
 
     def _clear_values(self, before: Reading, reading: Reading) -> Iterator[Message]:
         """Another meter stands in this one's place: what only the old one had is no value any more."""
@@ -288,7 +316,7 @@ class Publisher:
             return True
         content: object = message.payload
         if message.topic == self._topics.meter(reading.meter):  # all of it but its time
-            content = (reading.status, [(item.key, item.value) for item in reading.measurements])
+            content = message.payload.partition('", ')[2]
         known = self._said.get(message.topic)
         self._said[message.topic] = content
         return known != content
@@ -302,7 +330,7 @@ class Publisher:
 
     def _announce(self, seen: Reading) -> Iterator[Message]:
         changes_hands = self._announcer.changes_hands(seen)
-        messages = list(self._announcer.announce(seen, self._meters.values()))
+        messages = list(self._announcer.announce(seen, self._meters))
         if changes_hands:  # perhaps the meter was exchanged while nobody looked
             yield from self._alarms.exchanged(seen.meter, seen.identity)
         yield from self._discovered(messages)
@@ -314,6 +342,11 @@ class Publisher:
 
     def _interval(self, meter: str, payload: str) -> Message:
         return Message(f"{self._topics.meter(meter)}/interval", payload)
+
+
+def _place(info: MeterInfo) -> tuple[object, ...]:
+    """All that bears on what is announced."""
+    return info.name, info.identity, info.interval, info.has_alarms, info.online is None
 
 
 def _plain_interval(info: MeterInfo) -> str:

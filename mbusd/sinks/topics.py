@@ -4,9 +4,10 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 
 from mbusd import exact_json
-from mbusd.exact_json import JsonValue
+from mbusd.exact_json import JsonValue, quoted
 from mbusd.model import (
     Alarm,
     BusStatistics,
@@ -28,6 +29,8 @@ from mbusd.sinks.state import state
 
 ONLINE = "online"
 OFFLINE = "offline"
+MOST_WITH_KEYS = 1000  # meters in the list of all; more of them say their keys in their own documents only
+Keys = tuple[tuple[str, str | None, str], ...]
 OWN_TOPICS = frozenset({"alarm", "availability", "get", "history", "interval", "telegram"})
 """Words behind a meter's name that no key may take; no quantity is called so."""
 
@@ -155,8 +158,13 @@ class Topics:
         return Message(self.availability(info.name), ONLINE if info.online else OFFLINE)
 
     def of_meters(self, meters: Iterable[MeterInfo]) -> Message:
-        """The list of all meters with what there is to say of them."""
-        return Message(f"{self.base}/bridge/meters", exact_json.dumps([_meter(info) for info in meters]))
+        """The list of all meters with what there is to say of them; without keys where there are very many meters."""
+        listed = tuple(meters)
+        keys: dict[Keys, str] = {}
+        if len(listed) <= MOST_WITH_KEYS:
+            keys = {one: exact_json.dumps(_keys(one)) for one in {info.keys for info in listed}}
+        texts = [_meter(info, keys.get(info.keys, "null")) for info in listed]
+        return Message(f"{self.base}/bridge/meters", f"[{', '.join(texts)}]")
 
     def of_info(
         self,
@@ -268,22 +276,28 @@ def _document(reading: Reading, keys: Iterable[str] = ()) -> dict[str, JsonValue
     return {"time": _utc(reading.taken_at), "status": list(reading.status), **dict.fromkeys(keys), **values}
 
 
-def _meter(info: MeterInfo) -> dict[str, JsonValue]:
-    keys: list[JsonValue] = [
+def _keys(keys: Keys) -> JsonValue:
+    return [
         {"key": key, "unit": unit, "name": key.replace("_", " ").capitalize(), "quantity": quantity}
-        for key, unit, quantity in info.keys
+        for key, unit, quantity in keys
     ]
-    return {
-        "name": info.name or None,
-        "bus": info.bus,
-        "address": info.address,
-        "identity": None if info.identity is None else _identity(info.identity),
-        "keys": keys,
-        "interval": info.interval,
-        "last_read": None if info.last_read is None else _utc(info.last_read),
-        "failures": info.failures,
-        "implausible": info.implausible,
-    }
+
+
+def _meter(info: MeterInfo, keys: str) -> str:
+    """One entry of the list, as JSON text; `keys`: as such, too."""
+    identity = "null" if info.identity is None else _identity_text(info.identity)
+    last_read = "null" if info.last_read is None else f'"{_utc(info.last_read)}"'
+    return (
+        f'{{"name": {quoted(info.name) if info.name else "null"}, "bus": {quoted(info.bus)}, '
+        f'"address": {quoted(info.address)}, "identity": {identity}, "keys": {keys}, '
+        f'"interval": {quoted(info.interval)}, "last_read": {last_read}, "failures": {info.failures}, '
+        f'"implausible": {info.implausible}}}'
+    )
+
+
+@lru_cache(maxsize=MOST_WITH_KEYS)
+def _identity_text(identity: Identity) -> str:
+    return exact_json.dumps(_identity(identity))
 
 
 def _identity(identity: Identity) -> dict[str, JsonValue]:
@@ -298,4 +312,4 @@ def _identity(identity: Identity) -> dict[str, JsonValue]:
 
 
 def _utc(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{moment.isoformat()[:19]}Z"

@@ -45,7 +45,7 @@ def test_brokers_are_listed_with_or_without_ports(given: dict[str, object], addr
         ({"hosts": ["::1"]}, "an IPv6 address in brackets"),
         ({"hosts": ["a:0"]}, "'a:0' is not HOST or HOST:PORT"),
         ({"hosts": ["a:70000"]}, "'a:70000' is not HOST or HOST:PORT"),
-        ({"hosts": ["mqtt://a"]}, "is not HOST or HOST:PORT"),
+        ({"hosts": ["mqtt://a"]}, "this is no name or address of a host: no mqtt://"),
         ({"hosts": ["a..b"]}, "'a..b' is no name or address of a host"),
         ({"hosts": "a"}, "tuple"),
     ],

@@ -27,7 +27,7 @@ from mbusd.model import (
     SetLogLevel,
 )
 from mbusd.sinks.requests import REQUESTS, Asked
-from mbusd.sinks.topics import OWN_TOPICS, Message, Topics, plain
+from mbusd.sinks.topics import MOST_WITH_KEYS, OWN_TOPICS, Message, Topics, plain
 from tests.sinks.readings import HEAT, NOON, info, measured, reading
 
 TOPICS = Topics()
@@ -195,6 +195,13 @@ def test_no_value_takes_a_topic_that_means_something_else() -> None:
     assert topics == ["mbusd/heat_pump", "mbusd/heat_pump/energy", "mbusd/heat_pump/alarm_status"]
     rows = [row for rows in (vif.PRIMARY, vif.FB, vif.FD, vif.FD_FD, vif.FIXED) for row in rows]
     assert not OWN_TOPICS & {row.quantity for row in rows}
+
+
+def test_a_town_of_meters_is_listed_without_their_keys() -> None:
+    for count, keys in ((MOST_WITH_KEYS, 1), (MOST_WITH_KEYS + 1, None)):
+        listed = json.loads(TOPICS.of_meters([info(f"m{number}") for number in range(count)]).payload)
+        assert len(listed) == count
+        assert {None if one["keys"] is None else len(one["keys"]) for one in listed} == {keys}
 
 
 def test_the_list_of_meters() -> None:
