@@ -2,11 +2,11 @@
 
 from bench.soak import BUSES, METERS, soaked
 
-READ_OUTS = 2000
+READ_OUTS = 6000
 
 
 def test_nothing_grows_and_nothing_is_left_behind() -> None:
-    came = soaked(READ_OUTS, 6, seed=1)
+    came = soaked(READ_OUTS, 10, seed=1)
     assert came.tally.read_outs >= READ_OUTS
     assert 0 < sum(came.tally.failed.values()) < READ_OUTS / 4
     assert came.messages > READ_OUTS
