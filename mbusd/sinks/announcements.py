@@ -12,6 +12,7 @@ from mbusd.exact_json import JsonValue, dumps
 from mbusd.sinks.entities import DOCUMENT
 from mbusd.sinks.homeassistant import Discovery, Payload
 
+MOST_UNHEARD = 50  # devices that went while Home Assistant may have been away
 _KEY = re.compile(re.escape(DOCUMENT) + r'\.get\(("(?:[^"\\]|\\.)*")\)')  # as entities.py writes it
 _OF_EVERY_READING = ("time", "status")
 
@@ -33,7 +34,7 @@ class Announcements:
         """Topics of devices whose name another one has taken, which itself had this name before: a swap, perhaps."""
         self.is_heard = False
         """Whether Home Assistant is there for certain: what it does not hear of being taken back, it keeps for ever."""
-        self._unheard: dict[str, Payload] = {}  # what was taken back meanwhile, by topic
+        self._unheard: dict[str, str] = {}  # what was taken back meanwhile, by topic
         self._left: dict[str, set[str]] = {}  # keys by meter
         self._left_buses: list[str] = []
 
@@ -110,7 +111,8 @@ class Announcements:
         self.is_heard = True
         unheard, self._unheard = self._unheard, {}
         messages: Messages = []
-        for topic, payload in unheard.items():
+        for topic, text in unheard.items():
+            payload: Payload = json.loads(text)
             known = self._payload(topic) if topic in self._known else None
             living = _components(known or {})
             lost = {key: each for key, each in _components(payload).items() if key not in living}
@@ -124,8 +126,10 @@ class Announcements:
     def _take_back(self, topic: str, payload: Payload, components: Mapping[str, Mapping[str, JsonValue]]) -> None:
         """Remember it for Home Assistant, if that is perhaps not there."""
         if components and not self.is_heard:
-            before = _components(self._unheard.get(topic, {}))
-            self._unheard[topic] = payload | {"cmps": {**before, **components}}
+            before = _components(json.loads(self._unheard.get(topic, "{}")))
+            self._unheard[topic] = dumps(payload | {"cmps": {**before, **components}})
+            if len(self._unheard) > MOST_UNHEARD:
+                del self._unheard[next(iter(self._unheard))]
 
     def left(self) -> tuple[dict[str, set[str]], list[str]]:
         """Names of meters that devices had, with the keys they showed, and buses that are gone; since the last call."""
