@@ -147,7 +147,7 @@ async def test_after_a_read_out_that_failed_the_link_is_reset(tmp_path: Path, fc
     truth = Truth()
     simulated = strict(truth, fcb)
     wire = Wiretap(simulated)
-    async with house(wire, tmp_path, by(address), window=0.05) as (poller, _):
+    async with house(wire, tmp_path, by(address), window=SNAPPY) as (poller, _):
         assert await reads(poller, truth, 2) == []
         simulated.behaviour.deaf = True
         assert await reads(poller, truth) == ["m5: no answer"]
