@@ -89,11 +89,6 @@ class Meter:
         return self.name or f"{self.bus}/{self.settings.address}"
 
     @property
-    def place(self) -> str:
-        """Bus and address, as they are configured."""
-        return f"{self.bus}/{self.settings.address}"
-
-    @property
     def due(self) -> float:
         """When its values are, in seconds of the monotonic clock. At work it is quick, and still keeps a cron line."""
         if self.activity is None or self.activity.schedule is None:

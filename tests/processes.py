@@ -47,9 +47,16 @@ class Running:
 @asynccontextmanager
 async def started(*words: object, environment: dict[str, str] | None = None) -> AsyncIterator[Running]:
     """`mbusd …`, killed at the end if it still runs."""
+    python = (sys.executable, "-X", "dev", "-m", "mbusd")  # "dev" tells of tasks and sockets that were forgotten
+    async with program(*python, *map(str, words), environment=environment) as running:
+        yield running
+
+
+@asynccontextmanager
+async def program(*words: str, environment: dict[str, str] | None = None) -> AsyncIterator[Running]:
+    """Any program, killed at the end if it still runs."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-X", "dev", "-m", "mbusd"),  # "dev" tells of tasks and sockets that were forgotten
-        *map(str, words),
+        *words,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -16,7 +16,7 @@ import pytest
 from mbusd.simulator import SimulatedBus
 from mbusd.virtual_bus import opened
 from tests.mosquitto import PATIENCE, Ear, Mosquitto, ear, mosquitto
-from tests.processes import Running, clean_environment
+from tests.processes import program
 from tests.test_app import heat_meter
 from tests.test_under_systemd import BOOT, ROOT, SYSTEMD, cgroup
 
@@ -56,23 +56,9 @@ async def unit(folder: Path, cgroup: Path, broker: Mosquitto) -> AsyncIterator[P
     words = {"python": sys.executable, "file": file, "root": ROOT, "log": log}
     (folder / "test.conf").write_text(UNIT.format(**words))
     boot = BOOT.format(cgroup=cgroup, unit=ROOT / "systemd" / "mbusd.service", folder=folder, systemd=SYSTEMD)
-    async with opened(SimulatedBus([heat_meter()]), link=bus, baudrate=38400):
-        process = await asyncio.create_subprocess_exec(
-            *("sh", "-c", boot),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env=clean_environment(),
-        )
-        assert process.stdout is not None
-        running = Running(process)
-        running.readers = [asyncio.create_task(running.read(process.stdout))]
-        try:
-            yield log
-        finally:
-            process.kill()  # unshare ends: so does the first process, and with it all others
-            await process.wait()
-            await asyncio.gather(*running.readers)
+    # the end of the shell is the end of the first process, and so of all others
+    async with opened(SimulatedBus([heat_meter()]), link=bus, baudrate=38400), program("sh", "-c", boot):
+        yield log
 
 
 def status(file: Path) -> dict[str, str]:

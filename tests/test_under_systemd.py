@@ -3,10 +3,8 @@
 Of the unit only what this machine cannot have is changed: where the program lies, and how long systemd is patient.
 """
 
-import asyncio
 import os
 import shutil
-import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -16,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.mosquitto import PATIENCE, Mosquitto, ear, mosquitto
-from tests.processes import Running, clean_environment
+from tests.processes import Running, program
 
 ROOT = Path(__file__).parent.parent
 SYSTEMD = Path("/usr/lib/systemd/systemd")
@@ -97,23 +95,8 @@ async def booted(folder: Path, cgroup: Path, bug: str, broker: Mosquitto) -> Asy
     words = {"python": sys.executable, "bug": bug, "file": file, "root": ROOT, "log": log, "folder": folder}
     (folder / "test.conf").write_text(UNIT.format(**words))
     boot = BOOT.format(cgroup=cgroup, unit=ROOT / "systemd" / "mbusd.service", folder=folder, systemd=SYSTEMD)
-    process = await asyncio.create_subprocess_exec(
-        *("sh", "-c", boot),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env=clean_environment(),
-    )
-    assert process.stdout is not None
-    running = Running(process)
-    running.readers = [asyncio.create_task(running.read(process.stdout))]
-    try:
+    async with program("sh", "-c", boot) as running:  # its end is the end of the first process, and so of all others
         yield running
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGKILL)  # unshare ends: so does the first process, and with it all others
-            await process.wait()
-        await asyncio.gather(*running.readers)
 
 
 @pytest.mark.parametrize("bug", ["blocks", "waits"])

@@ -18,7 +18,7 @@ from mbusd import watchdog
 from mbusd.systemd import notify
 from mbusd.watchdog import STUCK_SECONDS, Stuck, watch
 from tests.mosquitto import PATIENCE, Mosquitto, ear, mosquitto
-from tests.processes import Running, clean_environment
+from tests.processes import Running, program
 
 WATCHDOG = "WATCHDOG=1"
 
@@ -73,24 +73,9 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
 
 @asynccontextmanager
 async def daemon_with(bug: str, file: Path, systemd: Systemd) -> AsyncIterator[Running]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.hanging_daemon", bug, "run", "-c", str(file)),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=clean_environment() | systemd.environment(0.6),
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    running = Running(process)
-    running.readers = [asyncio.create_task(running.read(stream)) for stream in (process.stdout, process.stderr)]
-    try:
+    words = (sys.executable, "-m", "tests.hanging_daemon", bug, "run", "-c", str(file))
+    async with program(*words, environment=systemd.environment(0.6)) as running:
         yield running
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-        await asyncio.gather(*running.readers)
 
 
 def configuration(folder: Path, broker: Mosquitto) -> Path:
