@@ -35,7 +35,6 @@ from mbusd.profiles import Shelf
 from mbusd.roster import Roster
 from mbusd.rounds import Rounds
 from mbusd.settings import BusSettings
-from mbusd.timetable import Timetable
 from mbusd.transport import Port, host_and_port
 
 if TYPE_CHECKING:
@@ -213,16 +212,13 @@ class Poller:
 
     def statistics(self) -> BusStatistics:
         """Counts since the start; utilisation since the last call."""
-        now = time.monotonic()
-        roster = self._roster
-        overload = roster.bus_is_open and any(_lateness(meter, now) > 1 for meter in roster.meters)
         read_outs, failures, implausible = self._rounds.counts
         return replace(
             self._bus.statistics(),
             read_outs=read_outs,
             failures=failures,
             implausible=implausible,
-            overload=overload,
+            overload=self._rounds.overloaded(),
         )
 
     async def _report(self) -> None:
@@ -284,14 +280,6 @@ def budgets_of(bus: str) -> str:
 
 def _counters_of(bus: str) -> str:
     return f"counters of {bus}"
-
-
-def _lateness(meter: Meter, now: float) -> float:
-    """How many intervals a meter is behind with what it is asked for: its values, more often while it works; alarms."""
-    quick = None if meter.activity is None else meter.activity.schedule
-    alarms = None if meter.name is None else meter.alarms  # nobody asks for them before
-    values = meter.schedule if quick is None or isinstance(meter.schedule, Timetable) else None
-    return max(one.lateness(now) for one in (values, quick, alarms) if one is not None)
 
 
 def _spent_in(note: JsonValue) -> dict[str, tuple[date, int]]:

@@ -12,6 +12,7 @@ from mbusd.exact_json import JsonValue
 from mbusd.health import Health
 from mbusd.meter import Meter
 from mbusd.model import Emit, Outcome
+from mbusd.overload import Overload
 from mbusd.profiles import Shelf
 from mbusd.roster import Roster
 from mbusd.vigil import Vigil
@@ -29,12 +30,17 @@ class Rounds:
         self._agenda = Agenda(roster.meters)
         self._attendance = Attendance(bus, roster, health, emit, self._agenda.answer, shelf)
         self._vigil = Vigil(bus, health, emit)
+        self._overload = Overload()
         self._wake = asyncio.Event()
 
     @property
     def counts(self) -> tuple[int, int, int]:
         """Read-outs that brought a reading, those that failed, and what was dropped for its counters."""
         return self._attendance.read_outs, self._attendance.failures, self._attendance.implausible
+
+    def overloaded(self) -> bool:
+        """Whether the schedules asked for more than the wire could carry since the last call."""
+        return self._overload.take(self._roster.meters, time.monotonic())
 
     async def read(self, meter: Meter, *, is_forced: bool = False) -> Outcome:
         """Read one meter before anything that is scheduled; `is_forced`: also beyond its budget."""
@@ -83,10 +89,13 @@ class Rounds:
         self.alive_at = now = time.monotonic()
         self._agenda.look(now, time.time())
         is_open = self._roster.bus_is_open and self._bus.is_open  # not while it is reopened and all think it is open
+        self._overload.wire(now, is_open=is_open)
         errand = self._agenda.next(now, self._bus.baudrate, is_open=is_open)
         if errand is None:
             await self._rest(min(self._agenda.pause(now), HEARTBEAT_SECONDS) if is_open else HEARTBEAT_SECONDS)
-        elif errand.task == "values":
+            return
+        self._overload.asks(errand.meter, now)
+        if errand.task == "values":
             await self._attendance.read(errand.meter, is_forced=errand.is_forced)
         else:
             await self._vigil.ask(errand.meter)

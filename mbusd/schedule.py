@@ -56,9 +56,9 @@ class Schedule:
         if self.due <= until:
             self._next(until, 1.0)
 
-    def lateness(self, now: float) -> float:
-        """How many intervals this meter is behind its schedule."""
-        return max(0.0, now - self.due) / self.interval if self.interval else 0.0
+    def lateness(self, now: float, since: float = -math.inf) -> float:
+        """How many intervals this meter is behind its schedule, which could be kept to from `since` on."""
+        return max(0.0, now - max(since, self.due)) / self.interval if self.interval else 0.0
 
     def _next(self, now: float, stretch: float) -> None:
         if self.interval is None:

@@ -89,9 +89,9 @@ class Timetable:
             self._at = self.line.next(until + self._ahead - 1)
         self.due = min(self._retry, self._at - self._ahead)
 
-    def lateness(self, now: float) -> float:
-        """How many of the line's shortest pauses this meter is behind."""
-        return max(0.0, now - self.due) / self.interval
+    def lateness(self, now: float, since: float = -math.inf) -> float:
+        """How many of the line's shortest pauses this meter is behind; it could be kept to from `since` on."""
+        return max(0.0, now - max(since, self.due)) / self.interval
 
     def _turn(self, now: float, rest: float) -> bool:
         """Go on to the next moment of the line, if it was for this one that the meter was asked; tells whether."""

@@ -6,7 +6,18 @@ from collections.abc import Iterator
 
 import pytest
 
+LEVELLED = (None, "mbusd", "asyncio", "paho", "amqtt", "transitions")  # whose level the daemon's commands set
 WATCHED = ("mbusd", "asyncio")
+
+
+@pytest.fixture(autouse=True)
+def _levels() -> Iterator[None]:
+    """A level that a command has set for its process ends with its test."""
+    loggers = [logging.getLogger(name) for name in LEVELLED]
+    before = [one.level for one in loggers]
+    yield
+    for one, level in zip(loggers, before, strict=True):
+        one.setLevel(level)
 
 
 @pytest.fixture(autouse=True)

@@ -174,6 +174,7 @@ HOUSE = """
 10 health: meter model transport mbus/diagnosis mbus/observation
 10 normalise: measures model recognition mbus/alarms mbus/frames mbus/media mbus/profile mbus/records mbus/telegram \
     mbus/understanding
+10 overload: meter timetable
 10 mbus/aiming: mbus/address mbus/errors mbus/frames mbus/link mbus/master mbus/sighting mbus/telegram
 10 mbus/clamour: mbus/frames mbus/link mbus/observation mbus/probe
 10 mbus/findings: mbus/address mbus/probe mbus/split
@@ -201,7 +202,7 @@ HOUSE = """
 12 commands/overheard: document exact_json normalise transport mbus/diagnosis mbus/exchanges mbus/frames mbus/link \
     mbus/observation mbus/tap mbus/telegram commands/output commands/tables
 
-13 rounds: agenda attendance bus exact_json health meter model profiles roster vigil
+13 rounds: agenda attendance bus exact_json health meter model overload profiles roster vigil
 13 writes: exact_json mbus/address mbus/aiming mbus/clocks mbus/link mbus/rates mbus/writing mbus/written
 13 mbus/doubts: mbus/apart mbus/asking mbus/findings mbus/probe
 13 commands/sniff: timing transport mbus/exchanges mbus/tap commands/output commands/overheard
@@ -225,7 +226,7 @@ HOUSE = """
     mbus/observation mbus/probe mbus/search commands/found commands/output commands/tables
 
 19 poller: bus exact_json health interludes memory meter model opening profiles roster rounds settings shared_bus \
-    timetable transport
+    transport
 
 20 buses: memory meter model poller profiles settings
 

@@ -11,6 +11,7 @@ from mbusd.settings import BusSettings
 from mbusd.simulator import Moment, SimulatedBus, SimulatedMeter, identity
 
 METERS = 8
+AWAY = -1  # instead of the watts: the converter is unplugged
 ACTIVE = {"active": {"when": "power > 0", "interval": "5s"}}
 
 
@@ -20,6 +21,8 @@ class House:
     def __init__(self) -> None:
         self.watts = 0
         self.statistics: list[BusStatistics] = []
+        bus = SimulatedBus([self.meter(number) for number in range(1, METERS + 1)])
+        self.cellar = Cellar(bus, 300)
 
     def meter(self, number: int) -> SimulatedMeter:
         def records(_: Moment) -> list[bytes]:
@@ -32,25 +35,28 @@ class House:
             self.statistics.append(event.statistics)
 
     def runs(self, phases: list[tuple[int, float]], **more: object) -> list[bool]:
-        """Whether each phase, of so many watts and seconds, has ended in an overload."""
-        ended: list[bool] = []
+        """Whether each phase, of so many watts and seconds, has ended in an overload, and told it for ten minutes."""
+        ended: list[list[bool]] = []
         meters = [{"address": number, "name": f"m{number}", **more} for number in range(1, METERS + 1)]
         entry = {"name": "cellar", "port": "memory://cellar:1", "baudrate": 300, "interval": "10m", "meters": meters}
-        cellar = Cellar(SimulatedBus([self.meter(number) for number in range(1, METERS + 1)]), 300)
 
         async def lives() -> None:
             poller = Poller.of(BusSettings.model_validate(entry), self.emit)
             task = asyncio.create_task(poller.run())
             for watts, seconds in phases:
                 self.watts = watts
+                self.cellar.is_away = watts == AWAY
+                if self.cellar.is_away:
+                    self.cellar.unplug()
                 await asyncio.sleep(seconds)
-                ended.append(self.statistics[-1].overload)
+                ended.append([one.overload for one in self.statistics[-10:]])
             task.cancel()
             await asyncio.wait([task])
 
-        with simulated_time(1_795_000_000.0) as (_, loop), ports_in_memory({"cellar": cellar}):
+        with simulated_time(1_795_000_000.0) as (_, loop), ports_in_memory({"cellar": self.cellar}):
             loop.run_until_complete(lives())
-        return ended
+        assert all(len(set(told)) == 1 for told in ended), ended
+        return [told[-1] for told in ended]
 
 
 def test_meters_at_work_may_want_more_than_the_wire_carries() -> None:
@@ -65,3 +71,12 @@ def test_so_may_those_that_are_asked_for_alarms(interval: str) -> None:
 
 def test_at_their_usual_times_the_same_meters_fit() -> None:
     assert House().runs([(500, 3000)]) == [False]
+
+
+def test_what_the_wire_could_not_carry_while_it_was_away_is_no_overload(caplog: pytest.LogCaptureFixture) -> None:
+    house = House()
+    assert house.runs([(500, 3000), (AWAY, 3000), (500, 3000)]) == [False, False, False]
+    assert not any(one.overload for one in house.statistics)
+    assert [line.split(". Look")[0] for line in caplog.messages if "away" in line] == [
+        "bus cellar: away: the port does not work: memory://cellar:1: it is unplugged"
+    ]
