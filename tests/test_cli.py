@@ -336,7 +336,7 @@ INTERRUPTED = [
 @pytest.mark.parametrize("words", INTERRUPTED)
 async def test_ctrl_c_ends_a_command_at_once_and_without_a_traceback(words: str) -> None:
     with terminal() as tty, opened(tty.device):
-        async with started(*words.format(tty.device).split()) as command:
+        async with started(*words.format(tty.device).split(), "--timeout", str(PATIENCE)) as command:
             asked, _, _ = await asyncio.to_thread(select.select, [tty.end], [], [], PATIENCE)
             assert asked
             assert await command.ends(signal.SIGINT) == 130

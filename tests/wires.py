@@ -153,3 +153,22 @@ async def converter(host: str = "127.0.0.1") -> AsyncIterator[Converter]:
         yield made
     finally:
         await made.leave()
+
+
+@asynccontextmanager
+async def oversleeping() -> AsyncIterator[list[float]]:
+    """How much later than it wanted to, in seconds, this loop has woken up meanwhile, each millisecond again."""
+    late = [0.0]
+
+    async def doze() -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + 0.001
+            await asyncio.sleep(0.001)
+            late.append(loop.time() - due)
+
+    task = asyncio.create_task(doze())
+    try:
+        yield late
+    finally:
+        task.cancel()
