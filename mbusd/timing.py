@@ -17,6 +17,7 @@ PROOFS = 2  # answers that no wire of this rate can bring, until the wire is tak
 FORGIVEN_AFTER = 16  # prompt answers in a row make a late one forgotten; twice as many each time that it happens again
 MOST_DOUBLINGS = 6
 SHORTEST_REST = 0.004  # seconds before a hasty request: a quick wire's idle time is less than what a scheduler needs
+SEEN_SECONDS = 0.0015  # how long after its end a byte is seen where no converter or chip collects bytes
 BURST = 16  # bytes of an answer that are enough to tell whether it came at the pace of the wire
 
 
@@ -72,13 +73,17 @@ class Timing:
         if self.is_late or self.soonest is None:
             return self.caution
         if self.is_local:
-            is_cut = self.pause is not None and self.pause > 2 * self.wire(1)  # by the timer of a USB chip
-            return min(self.caution, max(self.jitter, self.pause or 0.0) if is_cut else self.jitter)
+            return min(self.caution, max(self.jitter, self.pause or 0.0) if self._is_cut else self.jitter)
         return self.slack_of(self.soonest + self.wire(1))
 
     def slack_of(self, lag: float) -> float:
         """What the way may add if an answer came so long after the end of its request."""
         return min(self.caution, max(0.0, lag - 2 * self.wire(1)) + self.jitter)
+
+    @property
+    def _is_cut(self) -> bool:
+        """Whether bytes were handed on in pieces, by the timer of a USB chip or the FIFO of a UART."""
+        return self.pause is not None and self.pause > 2 * self.wire(1)
 
     @property
     def jitter(self) -> float:
@@ -94,8 +99,10 @@ class Timing:
         """From the end of a request to the next one that disturbs no answer of one byte, nor its idle time.
 
         What the way adds is the same for both. Answers that are known to arrive later than that are waited for, too.
+        Where each byte is seen as soon as it is there, an answer is seen before the request would disturb it.
         """
-        rested = self.window + self.wire(1) + max(self.wire(1), SHORTEST_REST)
+        shows_all = self.is_local and self.pause is not None and not self._is_cut
+        rested = self.window + self.wire(1) + (SEEN_SECONDS if shows_all else max(self.wire(1), SHORTEST_REST))
         return min(self.latest(self.window), max(rested, self.slowest + QUICK_SECONDS))
 
     @property
@@ -111,6 +118,11 @@ class Timing:
         meters answer at one address; one millisecond is for our own clock.
         """
         return 22 * self.bit + 0.001
+
+    @property
+    def after_crowd(self) -> float:
+        """Silence after a telegram that several meters may have sent together, though it looks like one meter's."""
+        return 33 * self.bit + 0.001
 
     @property
     def settle(self) -> float:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from mbusd.hearing import MOST_BYTES, BusProtocol, CheckedReader, Heard
 from mbusd.journal import Journal
-from mbusd.mbus.frames import LONGEST, SND_NKE, Ack, Frame, Noise, encode
+from mbusd.mbus.frames import LONGEST, SND_NKE, Ack, Frame, LongFrame, Noise, encode
 from mbusd.mbus.link import Reply, Request, Silence
 from mbusd.mbus.observation import selection
 from mbusd.mbus.quirks import Manner
@@ -89,7 +89,8 @@ class Wire:
         """One transmission of a request, and what it brought. Raises TransportError."""
         self._check()
         after_good = self._is_settled and request.attempt == 1
-        await self._tune(request.manner.baudrate or self.port.baudrate, request.manner.pause, after_good=after_good)
+        pause = max(request.manner.pause, self._pause_after(self._last))
+        await self._tune(request.manner.baudrate or self.port.baudrate, pause, after_good=after_good)
         asked_before, owes_nothing = self._last, self._owes_nothing and (after_good or not self._is_settled)
         self._last, self._is_settled, self._owes_nothing = None, False, False  # until the exchange has ended so
         self._longest_cut = 0.0
@@ -128,6 +129,11 @@ class Wire:
         elif asked.is_for_several and timing.spread:
             asked.others_until = sent + timing.spread + timing.jitter
         return asked
+
+    def _pause_after(self, asked: Asked | None) -> float:
+        """How long the line must be silent after this exchange, beyond what is always asked for."""
+        is_crowd_s = asked is not None and asked.request.is_probe and isinstance(asked.answer, LongFrame)
+        return self.timing.after_crowd if is_crowd_s else 0.0
 
     async def _wake(self, manner: Manner) -> None:
         """The preamble that rouses an interface which sleeps; nobody answers it."""
@@ -203,6 +209,7 @@ class Wire:
             deadline = asked.deadline
             if not reader.is_idle:
                 patience = timing.gap if reader.is_waiting else timing.lull
+                patience = timing.settle if reader.is_whole else patience
                 last_end = asked.latest + timing.wire(LONGEST) + paused
                 deadline = min(last_end, max(deadline, protocol.last_byte_at + patience))
         longest_cut = LONGEST_PAUSE if reader.is_waiting else timing.caution

@@ -223,6 +223,15 @@ def test_a_hasty_request_leaves_room_for_an_e5_at_the_end_of_the_window_and_the_
     assert Timing.of(2400, 0.4).hasty <= 1.05 * (330 / 2400 + 0.05)
 
 
+def test_where_each_byte_is_seen_at_once_a_hasty_request_follows_what_could_have_begun() -> None:
+    """Bytes that come in pieces, by a USB chip's timer or a UART's FIFO, hide an E5 that has ended."""
+    local, far = (Timing.of(2400, CAUTION, is_local=one).after(TELEGRAM) for one in (True, False))
+    in_pieces = local.after(at(0.035, size=150, span=0.68, pause=0.036))
+    assert local.window + 11 * local.bit < local.hasty < local.window + 11 * local.bit + 0.002
+    assert far.hasty >= far.window + 22 * far.bit
+    assert in_pieces.hasty >= in_pieces.window + 22 * in_pieces.bit
+
+
 def test_answers_that_are_known_to_arrive_late_are_waited_for_in_haste_too() -> None:
     known = Timing.of(2400, 0.4).after(Arrival(lag=0.3, allowed=0.6, after_good=True))
     assert 0.3 < known.hasty < known.latest(known.window)

@@ -164,6 +164,11 @@ class FrameReader:
         """No byte is waiting for the rest of its frame, none for its judgement."""
         return not self._pending and not self._noise
 
+    @property
+    def is_whole(self) -> bool:
+        """What is no frame has as many bytes as its own length field says: that of meters which speak at once."""
+        return _long_size(self._noise) == len(self._noise) + len(self._pending) > 4 and self._noise[0] == LONG
+
     def feed(self, data: bytes) -> Iterator[Frame | Noise]:
         """Take bytes from the line; yield the frames that they complete, each after the noise before it."""
         self._pending += data

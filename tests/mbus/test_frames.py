@@ -258,5 +258,25 @@ def test_reset_forgets_what_is_unfinished() -> None:
     assert list(reader.feed(REAL)) == [REAL_FRAME]
 
 
+def test_a_jumble_is_as_long_as_its_length_field_says() -> None:
+    """Of two telegrams of one length, sent at once: the head is readable, the checksum is wrong."""
+    reader, jumble = FrameReader(), bytes.fromhex("68 04 04 68 08 01 70 08 80 16")
+    for end in range(1, len(jumble) + 1):
+        list(reader.feed(jumble[end - 1 : end]))
+        assert reader.is_whole == (end == len(jumble))
+    list(reader.feed(b"\x16"))
+    assert not reader.is_whole
+    reader.reset()
+    list(reader.feed(REAL))
+    assert not reader.is_whole
+
+
+@pytest.mark.parametrize("text", ["", "68", "68 04", "68 04 04", "00 00 00 00", "04 04 68 68 00 00 00 00 00 00"])
+def test_what_has_no_readable_head_is_never_whole(text: str) -> None:
+    reader = FrameReader()
+    list(reader.feed(bytes.fromhex(text)))
+    assert not reader.is_whole
+
+
 def test_a_long_break_is_one_noise() -> None:
     assert fed(*[b"\x00"] * 400) == [Noise(bytes(400))]
