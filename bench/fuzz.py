@@ -111,7 +111,7 @@ def published(data: bytes) -> None:
     list(publisher.learnt())
     for message in publisher.take(ReadingTaken(reading("meter", [said], WHEN))):
         _hold(not set(message.topic) & set("+#\x00"), message.topic)
-        if message.payload.startswith("{"):
+        if message.payload.startswith("{") and not message.topic.startswith("mbusd/meter/"):  # a value may be any text
             _is_json(message.payload)
         if message.topic.startswith("homeassistant/"):
             _hold(not any(map(_is_template, _texts(json.loads(message.payload)))), message.payload)
