@@ -289,6 +289,7 @@ class Case:
 
 SEARCH = Plan(primary=False, mask=ANY)
 CASES = (
+    Case("primary scan, 5 of 251 there", at_random, 5, Plan()),
     Case("primary scan, 20 of 251 there", at_random, 20, Plan()),
     Case("primary scan over TCP, 20 of 251 there", at_random, 20, Plan(), tcp=True),
     Case("search, 10 at random", at_random, 10, SEARCH),
@@ -322,6 +323,6 @@ async def live(wanted: str) -> None:
 
 if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--live", nargs="?", const="", metavar="CASE", help="at the pace of the wire: seven minutes")
+    arguments.add_argument("--live", nargs="?", const="", metavar="CASE", help="at the pace of the wire: eight minutes")
     case = arguments.parse_args().live
     simulate() if case is None else asyncio.run(live(case))
