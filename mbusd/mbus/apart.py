@@ -14,7 +14,7 @@ from mbusd.mbus.findings import Findings, put
 from mbusd.mbus.probe import Crowd, Meter, Mute, Selection, Silent
 from mbusd.mbus.split import DIGITS
 from mbusd.mbus.together import accounts_for, shows_another
-from mbusd.mbus.twins import Part, free_parts, tiers
+from mbusd.mbus.twins import MAKER, Part, free_parts, tiers
 
 _DECIMAL = "0123456789"
 
@@ -45,21 +45,27 @@ class Apart:
         alike = [*(one.mask.digits for one in self._findings.meters), *_headers(twins, mask)]
         for part in free_parts(mask):
             for turn, (is_due, values) in enumerate(tiers(part, alike)):
-                if turn and not self._exhaustive and self._findings.count(mask) > 1:
-                    are_all, are_more = yield from self._account(mask)
-                    if not (are_all or is_due or are_more):
-                        self._findings.doubt_whether_all(mask)
-                    if are_all or not (is_due or are_more):
-                        break
-                yield from self._go_through(mask, part, values)
-            if self._findings.count(mask) > 1:
-                return
+                if turn and (yield from self._is_enough(mask, is_due=is_due)):
+                    break
+                yield from self._go_through(mask, part, values, is_due=is_due)
+            if self._findings.count(mask) > 1 and (part != MAKER or (yield from self._is_enough(mask, is_due=False))):
+                return  # a manufacturer may be on no list
             probe = yield from self._asker.ask(mask, tries=2)
             if not isinstance(probe, Crowd):
                 return
         yield from self.tell_apart_by_fabrication(mask)
 
-    def _go_through(self, mask: str, part: Part, values: list[str]) -> Steps:
+    def _is_enough(self, mask: str, *, is_due: bool) -> Generator[Step, Answered, bool]:
+        """Whether those who were found behind a mask are all, or nothing shows one more and it is not due to ask."""
+        if self._exhaustive or self._findings.count(mask) < 2:
+            return False
+        are_all, are_more = yield from self._account(mask)
+        if not (are_all or is_due or are_more):
+            self._findings.doubt_whether_all(mask)
+        return are_all or not (is_due or are_more)
+
+    def _go_through(self, mask: str, part: Part, values: list[str], *, is_due: bool) -> Steps:
+        """Ask for each value; for the unlikely ones no longer than it takes to find all who answer."""
         for value in values:
             if (yield from self._is_absent(part, value)):
                 continue
@@ -67,6 +73,10 @@ class Apart:
             probe = yield from self._asker.ask(found)
             if isinstance(probe, Crowd | Mute):
                 yield from self.tell_apart(Open(found, probe))
+            if not (is_due or self._exhaustive or isinstance(probe, Silent)) and self._findings.count(mask) > 1:
+                are_all, _ = yield from self._account(mask)
+                if are_all:
+                    return
 
     def _is_absent(self, part: Part, value: str) -> Generator[Step, Answered, bool]:
         """Whether no meter of the whole bus has this value."""

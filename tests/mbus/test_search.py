@@ -226,6 +226,27 @@ def test_three_of_the_same_identification_are_found_without_being_asked_for() ->
         assert addresses(searched(meters)) == own(meters)
 
 
+def test_a_third_of_a_manufacturer_that_is_on_no_list_is_found() -> None:
+    """Two differ in the version alone: by their manufacturer they are two, and seem to be all."""
+    chance = Random(43)  # noqa: S311
+    kinds = (("ELS", 33, 3), ("ELS", 0xEA, 3), ("XQZ", 33, 3))
+    meters = [meter(identity("62080028", *kind), chance) for kind in kinds]
+    meters += [meter(identity(one, *HEAT), chance) for one in at_random(chance, 6)]
+    search = searched(meters)
+    assert addresses(search) == own(meters)
+
+
+def test_versions_are_gone_through_no_further_than_to_the_last_that_answers() -> None:
+    """Nothing but the version tells these apart: a wildcard there means all 256 of them."""
+    chance = Random(8)  # noqa: S311
+    twins = [meter(identity("12345678", "KAM", version, 4), chance) for version in (9, 0x21, 0x63)]
+    others = [meter(identity(one, *HEAT), chance) for one in at_random(chance, 6)]
+    short, exhaustive = searched([*twins, *others]), searched([*twins, *others], Search(exhaustive=True))
+    assert addresses(short) == addresses(exhaustive) == own([*twins, *others])
+    assert short.doubtful_identifications == []
+    assert short.probes < 0x63 + 120 < 256 < exhaustive.probes
+
+
 def test_where_a_third_may_hide_that_is_said() -> None:
     """Out of step, nothing shows how many there are."""
     chance = Random(9)  # noqa: S311
