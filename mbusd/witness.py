@@ -1,8 +1,9 @@
 """On a wire that damages telegrams each must come twice: the checksum is one byte, and networks lose the parity.
 
 Two inverted bits can cancel out in the checksum: of telegrams that a bad wire has damaged one in fifty is believed.
-So as long as unreadable answers were heard lately, a telegram is asked for once more, with the same FCB: the meter
-sends it again (EN 13757-2 cl. 5.7.5), and it counts where both are the same. Pure.
+So the first telegram of all, of a wire that nobody knows, and each one as long as unreadable answers were heard lately,
+is asked for once more, with the same FCB: the meter sends it again (EN 13757-2 cl. 5.7.5), and it counts where both are
+the same. Pure.
 """
 
 from collections import deque
@@ -17,6 +18,7 @@ from mbusd.mbus.records import Record
 from mbusd.mbus.telegram import decode
 
 REMEMBERED = 64  # answers of one wire
+PROOF = 2  # readable answers until a wire is taken for a good one
 AGAIN = 2  # times that a good telegram is asked for again
 _ACCESS_NUMBER = {0x72: 8, 0x73: 4, 0x7A: 0}  # CI field → its place in the data
 
@@ -31,6 +33,11 @@ class Damage:
         """What came; silence is no damage."""
         if isinstance(request.frame, ShortFrame) and isinstance(reply, Noise | LongFrame):
             self._answers.append((request.frame.address, isinstance(reply, Noise)))
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether too little was heard to call the wire a good one."""
+        return len(self._answers) < PROOF
 
     def is_suspected(self, address: int) -> bool:
         """Whether the answers of this address may be damaged: some of its own were lately, or those of two others.
@@ -50,7 +57,9 @@ def witnessed(conversation: Conversation[T], damage: Damage) -> Conversation[T]:
         while True:
             reply = yield request
             damage.hears(request, reply)
-            if isinstance(reply, LongFrame) and damage.is_suspected(request.frame.address):
+            if isinstance(reply, LongFrame) and (
+                damage.is_suspected(request.frame.address) or (damage.is_unknown and reply.ci in _ACCESS_NUMBER)
+            ):
                 reply = yield from _confirmed(request, reply, seen, damage)
             following = conversation.send(reply)
             if following.frame != request.frame:
@@ -64,7 +73,10 @@ def witnessed(conversation: Conversation[T], damage: Damage) -> Conversation[T]:
 
 
 def _confirmed(request: Request, reply: Reply, seen: list[LongFrame], damage: Damage) -> Conversation[Reply]:
-    """The telegram that agrees with what was seen; at the first answer that is none, or at last, noise."""
+    """The telegram that agrees with what was seen; at the first answer that is none, or at last, noise.
+
+    Where all could be read, the last: the wire is a good one, and the meter makes each telegram anew.
+    """
     for times in range(AGAIN + 1):
         if not isinstance(reply, LongFrame):
             return reply if isinstance(reply, Noise | Silence) else Noise(encode(reply))
@@ -76,7 +88,7 @@ def _confirmed(request: Request, reply: Reply, seen: list[LongFrame], damage: Da
         if times < AGAIN:
             reply = yield Request(request.frame, manner=request.manner)
             damage.hears(request, reply)
-    return Noise(encode(seen[-1]))
+    return Noise(encode(seen[-1])) if damage.is_suspected(request.frame.address) else seen[-1]
 
 
 def agreement(seen: Sequence[LongFrame]) -> LongFrame | None:

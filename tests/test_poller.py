@@ -589,7 +589,9 @@ async def test_statistics_are_told_from_the_start(tmp_path: Path) -> None:
         await asked(poller, "m5")
         counts = poller.statistics()
     assert (first.bus, first.statistics.read_outs) == ("cellar", 0)
-    assert replace(counts, utilisation=0.0) == replace(first.statistics, read_outs=1, requests=2, utilisation=0.0)
+    assert replace(counts, utilisation=0.0) == replace(
+        first.statistics, read_outs=1, requests=3, utilisation=0.0
+    )  # one twice: the first
     assert 0 < counts.utilisation <= 1
 
 

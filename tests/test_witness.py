@@ -46,7 +46,29 @@ def asked(damage: Damage, *replies: Reply) -> tuple[LongFrame | None, int]:
 
 
 def test_on_a_good_wire_a_telegram_counts_at_once() -> None:
-    assert asked(Damage(), telegram(1)) == (telegram(1), 1)
+    assert asked(spoilt(readable=2), telegram(1)) == (telegram(1), 1)
+
+
+def test_the_first_telegram_of_a_wire_must_come_twice_and_no_other() -> None:
+    """Nobody knows yet whether it damages them."""
+    fresh = Damage()
+    assert asked(fresh, telegram(1), telegram(1)) == (telegram(1), 2)
+    assert asked(fresh, telegram(2)) == (telegram(2), 1)
+
+
+def test_where_the_first_telegram_was_damaged_that_shows_at_once() -> None:
+    assert asked(Damage(), telegram(9), NOISE, telegram(1), telegram(1)) == (telegram(1), 4)
+
+
+def test_a_meter_that_never_says_the_same_twice_is_believed_on_a_wire_that_shows_no_damage() -> None:
+    values = [telegram(500 + value * (-1) ** value) for value in range(3)]
+    assert asked(Damage(), *values) == (values[-1], 3)
+
+
+def test_a_refusal_needs_no_witness() -> None:
+    """Application error: the meter's budget is used up, and each request more would be one too many."""
+    refusal = LongFrame(0x08, 5, 0x70, b"\x09")
+    assert asked(Damage(), refusal) == (refusal, 1)
 
 
 def test_after_an_unreadable_answer_a_telegram_must_come_twice() -> None:
@@ -70,7 +92,7 @@ def test_what_nothing_confirms_is_no_reading_and_no_frame_is_repeated_more_than_
 
 def test_silence_is_no_damage() -> None:
     damage = Damage()
-    assert asked(damage, Silence(), telegram(1)) == (telegram(1), 2)
+    assert asked(damage, Silence(), telegram(1), telegram(1)) == (telegram(1), 3)
     assert not damage.is_suspected(5)
 
 
