@@ -22,6 +22,7 @@ from bench.decode_peers import peers
 from mbusd import normalise, recognition
 from mbusd.mbus.fetching import address_in
 from mbusd.mbus.frames import LongFrame, encode, parse
+from mbusd.mbus.heads import SHORT
 from mbusd.mbus.layout import layouts_of
 from mbusd.mbus.profile import Profile
 from mbusd.mbus.records import Record
@@ -125,6 +126,7 @@ def forget_layouts() -> None:
 def forget_everything() -> None:
     """As in a process that has just started."""
     forget_layouts()
+    SHORT.clear()
     for name, module in list(sys.modules.items()):
         if name.startswith("mbusd."):
             for thing in vars(module).values():

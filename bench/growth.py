@@ -24,6 +24,7 @@ import tracemalloc
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.memory_parts import parts
 from bench.rest import MOST_ON_A_BUS, PATIENCE, config, first_request, process_of, run_of, used_by
 from mbusd.app import Daemon
 from mbusd.config import load
@@ -120,7 +121,7 @@ def _answers(converters: subprocess.Popen[str], wanted: int) -> int:
 
 
 def _tell_parts() -> None:
-    """What a meter takes before it was read: its settings, what polls it, what is told of it."""
+    """What a meter takes before it was read, and after: its settings, what polls it, what is told of it."""
     logging.disable(logging.CRITICAL)
     meters = 4 * MOST_ON_A_BUS
     with tempfile.TemporaryDirectory() as name:
@@ -136,7 +137,12 @@ def _tell_parts() -> None:
     print("| of a meter, before its first reading | bytes |\n|---|--:|")
     print(f"| settings | {(read - here) / meters:.0f} |\n| daemon | {(built - read) / meters:.0f} |")
     print(f"| together | {(built - here) / meters:.0f} |", flush=True)
+    tracemalloc.stop()
     del daemon
+    print("\n| of a meter with 20 values that was read twice | bytes |\n|---|--:|")
+    for part, held in (shares := parts()).items():
+        print(f"| {part} | {held:.0f} |")
+    print(f"| together | {sum(shares.values()):.0f} |", flush=True)
 
 
 def _traced() -> int:

@@ -9,7 +9,6 @@ import signal
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from mbusd import __version__, clock, config, exact_json, systemd, watchdog
 from mbusd.buses import Buses
@@ -60,7 +59,7 @@ class Daemon:
         self._read_again = read_again
         self._reloading = asyncio.Lock()
         self._memory = Memory() if memory is None else memory
-        self.started = datetime.now(UTC)
+        self.started = clock.now()
         self.publisher = Publisher(settings, __version__, self.started, config.public(settings))
         self.broker = Broker(
             settings.mqtt,

@@ -9,21 +9,25 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 
+from mbusd import clock
 from mbusd.bus import Bus
 from mbusd.health import Health, Opinion
+from mbusd.mbus.address import PrimaryAddress
 from mbusd.mbus.errors import MBusError, NoAnswer, Refused, WrongMeter
 from mbusd.mbus.link import Conversation, in_manner
-from mbusd.mbus.master import LinkState, ReadOut, read_out
+from mbusd.mbus.master import Interrupted, LinkState, ReadOut, read_out
 from mbusd.meter import Meter
+from mbusd.misgivings import Misgivings
 from mbusd.model import Change, Emit, Identity, Outcome, Reading, ReadingTaken
 from mbusd.normalise import reading
 from mbusd.plausibility import Counters, Implausible, Verdict
 from mbusd.profiles import Shelf
 from mbusd.roster import Roster
 from mbusd.shaping import shaped
+from mbusd.surprise import Surprises
 from mbusd.transport import RateError, TransportError
+from mbusd.turns import Turns, WrongTurn, patience_of
 from mbusd.witness import Damage, witnessed
 
 log = logging.getLogger(__name__)
@@ -48,8 +52,11 @@ class Attendance:
         self._answer = answer
         self._shelf = shelf
         self._damage = Damage()
+        self._misgivings = Misgivings()
+        self._surprises: dict[Meter, Surprises] = {}
         self._forms: dict[Meter, object] = {}  # of each meter's last reading
         self._lists: dict[Keys, Keys] = {}
+        self._turns: dict[Meter, Turns] = {}  # of meters at whose address strangers have answered
 
     async def read(self, meter: Meter, *, is_forced: bool = False) -> None:
         """Read a meter, whatever comes of it, if its budget lets it. While the port is lost the meter stays due."""
@@ -83,25 +90,52 @@ class Attendance:
         does not exist. Whoever is no more than that does not come twice.
         """
         result = await self._converse(meter, self._health.listen)
-        if not _is_stranger(meter, result):
+        if not self._is_strange(meter, result):
             return result
         meter.link = LinkState()
         refusal = None if is_forced else meter.refusal(time.time())
         if refusal is not None:
             raise NoAnswer(f"{result.address} answers, and there is no second look to be sure: {refusal}")
         again = await self._converse(meter)
+        turns = self._turns.get(meter)
+        if turns is not None and not self._is_strange(meter, again):
+            return again
+        if turns is not None and turns.is_shared:
+            meter.link = LinkState()
+            raise WrongTurn(f"{again.address} answers, and {turns.owner.address} is the meter of this address")
         if again.address != result.address:
             raise NoAnswer(f"{result.address} answers, then {again.address}: are there two meters at this address?")
         return again
 
+    def _is_strange(self, meter: Meter, result: ReadOut) -> bool:
+        """Whether it is not from the meter that was here, as far as anybody was; who answers by turns is noted."""
+        turns = self._turns.get(meter)
+        if turns is None:
+            if not _is_stranger(meter, result):
+                return False
+            if meter.identity is None or not isinstance(meter.settings.address, PrimaryAddress):
+                return True
+            turns = Turns(meter.identity, patience_of(meter.schedule.interval), time.monotonic())
+            self._turns[meter] = turns
+        is_strange = turns.hears(result.address, time.monotonic()) != "own"
+        if not is_strange and meter.identity is not None and not turns.is_owner(meter.identity):
+            meter.recognise(turns.owner)  # who is back
+        self._health.shares(meter, turns.verdict(str(meter.settings.address)) if turns.is_shared else None)
+        if turns.is_over:
+            del self._turns[meter]
+        return is_strange
+
     async def _converse(self, meter: Meter, begins: Callable[[], None] = lambda: None) -> ReadOut:
-        """One read-out as the meter wants it, of such as came twice on a wire that damages telegrams unseen.
+        """One read-out as the meter wants it; on a wire that may damage telegrams unseen some must come twice.
 
         After anything that went wrong the state of its link is unknown.
         """
         conversation = _when_it_is_our_turn(meter, begins)
         if not self._bus.port.hears_parity:
-            conversation = witnessed(conversation, self._damage)
+            if len(self._surprises) >= MOST_KNOWN:
+                self._surprises.clear()
+            surprises = self._surprises.setdefault(meter, Surprises())
+            conversation = witnessed(conversation, self._damage, surprises, time.monotonic())
         result = await self._bus.run(conversation)
         meter.link = result.link
         return result
@@ -116,7 +150,7 @@ class Attendance:
             return taken
         first = meter.counters.judge(taken, time.monotonic())
         if first.is_accepted:
-            _log_belief(meter, first, "the read-out before")
+            self._misgivings.believed(meter.label, first, "the read-out before", time.monotonic())
             return taken
         refusal = None if is_forced else meter.refusal(time.time())
         if refusal is not None:
@@ -149,9 +183,8 @@ class Attendance:
             raise Implausible(f"{first}; in a second read-out {second}; neither is published")
         if second.finding == "plausible":
             self._drop(meter)
-            told = " and ".join(first.as_in(again))
-            log.warning("%s: %s; a second read-out says %s: the first is dropped", meter.label, first, told)
-        _log_belief(meter, second, "a second read-out")
+            self._misgivings.dropped(meter.label, first, again, time.monotonic())
+        self._misgivings.believed(meter.label, second, "a second read-out", time.monotonic())
         return again
 
     def _drop(self, meter: Meter, count: int = 1) -> None:
@@ -161,7 +194,7 @@ class Attendance:
     def _understood(self, meter: Meter, result: ReadOut) -> Reading:
         """A read-out as a reading of now that has no name yet."""
         profile = self._shelf.of(result.address or meter.secondary)
-        taken = reading("", result.telegrams, datetime.now(UTC), meter.zone, meter.identity, profile)
+        taken = reading("", result.telegrams, clock.now(), meter.zone, meter.identity, profile)
         return replace(taken, problems=(*taken.problems, *result.problems)) if result.problems else taken
 
     def _succeeded(self, meter: Meter, taken: Reading) -> None:
@@ -169,7 +202,7 @@ class Attendance:
         self.read_outs += 1
         change: Change = "back" if was_silent else "found" if meter.identity is None else ""
         is_first = meter.last_read is None
-        _recognise(meter, taken)
+        self._recognise(meter, taken)
         meter.last_read, meter.answers = taken.taken_at, True
         taken = shaped(taken.called(meter.name or "", meter.told_apart(taken.identity)), meter.shape)
         meter.was_read(taken, time.monotonic())
@@ -181,6 +214,13 @@ class Attendance:
         self._roster.tell(meter, change)
         self._emit(ReadingTaken(taken))
         self._answer(meter, Outcome(readings=(taken,)))
+
+    def _recognise(self, meter: Meter, taken: Reading) -> None:
+        if meter.identity is not None and meter.identity != taken.identity:
+            log.warning("%s: another meter answers here now: %s", meter.label, _describe(taken.identity))
+            if meter in self._turns and not self._turns[meter].is_owner(taken.identity):
+                self._turns[meter].exchanged(taken.identity, time.monotonic())
+        meter.recognise(taken.identity)
 
     def _note_keys(self, meter: Meter, taken: Reading) -> None:
         """What it measures; meters of one kind share the list, and a reading of a known form brings no other."""
@@ -206,6 +246,8 @@ class Attendance:
         goes_silent = failures == meter.settings.offline_after
         if goes_silent:
             meter.answers = False
+            if isinstance(error, Interrupted):
+                meter.link = LinkState()  # it has fewer telegrams than it had: what there is will do
         _log_failure(meter, error, opinion)
         self._roster.tell(meter, "silent" if goes_silent else "", str(error))
         self._answer(meter, Outcome(error=f"{meter.label}: {error}", failed={meter.label: str(error)}))
@@ -225,21 +267,6 @@ def _is_stranger(meter: Meter, result: ReadOut) -> bool:
     if meter.identity is None:
         return meter.schedule.failures > 0
     return not result.is_from(meter.identity.address)
-
-
-def _recognise(meter: Meter, taken: Reading) -> None:
-    if meter.identity is not None and meter.identity != taken.identity:
-        log.warning("%s: another meter answers here now: %s", meter.label, _describe(taken.identity))
-    meter.recognise(taken.identity)
-
-
-def _log_belief(meter: Meter, verdict: Verdict, witness: str) -> None:
-    """One line of a counter that did what it should not, and is published."""
-    if verdict.finding == "confirmed":
-        log.info("%s: %s; confirmed by %s: published", meter.label, verdict, witness)
-    elif verdict.finding == "hopeless":
-        why = "it goes on like that and is not checked any more: published"
-        log.warning("%s: %s; %s", meter.label, verdict, why)
 
 
 def _log_failure(meter: Meter, error: MBusError | RateError, opinion: Opinion | None) -> None:

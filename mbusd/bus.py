@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections import deque
@@ -24,8 +25,9 @@ from mbusd.wire import Wire
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-REOPEN_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)  # the last for ever
+REOPEN_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)  # the last for ever; no converter is asked more often than by the first
 STEADY_SECONDS = 30.0  # a port that is lost sooner was as good as not opened: converters with one client at a time
+BRIEF_SECONDS, LEAST_PROOF = 3.0, 0.2  # after a connection that was ended as soon, the next one has to prove itself
 Opener = Callable[[Port, ProtocolFactory], Awaitable[asyncio.Transport]]
 Echo = Literal["auto", "on", "off"]
 
@@ -92,15 +94,20 @@ class Bus:
         return self._journal.statistics()
 
     async def keep_open(
-        self, changed: Callable[[bool, str], None], reopened: Callable[[], None] = lambda: None
+        self,
+        changed: Callable[[bool, str], None],
+        reopened: Callable[[], None] = lambda: None,
+        longest: Callable[[], float] = lambda: math.inf,
+        resumed: Callable[[], None] = lambda: None,
     ) -> None:
         """Open the port, and again whenever it is lost, for ever; tell `changed(up, why)` of each change.
 
         A gateway that hangs up after a quiet hour and takes the next call is no news to anybody; only `reopened` is
         called then: meanwhile somebody else may have spoken to the meters, or they had no power. A connection that was
-        given up for its silence is not even that: what was learnt of the silence still holds.
+        given up for its silence is not even that, only `resumed`: what was learnt of the silence still holds. One that
+        ends as soon as it is made, while the port is away, is nothing. `longest`: seconds, which no pause exceeds.
         """
-        is_up, failures, self._is_kept = False, 0, True
+        is_up, failures, life, self._is_kept = False, 0, math.inf, True
         while True:
             try:
                 lost = await self.open()
@@ -108,27 +115,35 @@ class Bus:
                 if is_up or not failures:
                     changed(False, str(error))  # noqa: FBT003 - what a positional argument of a callback is
                 is_up, failures = False, failures + 1
-                await _pause(failures)
+                await _pause(failures, longest())
                 continue
             opened = time.monotonic()
-            if not is_up:
-                changed(True, "")  # noqa: FBT003
-            elif not self._is_deaf:
-                reopened()
-            self._is_deaf = False
             try:
+                if is_up:
+                    (resumed if self._is_deaf else reopened)()
+                elif await proves_itself(lost, life):
+                    is_up = True
+                    changed(True, "")  # noqa: FBT003
+                self._is_deaf = False
                 why = await asyncio.shield(lost)  # others look at it too: it must not be cancelled with this task
             finally:
                 self.close()
-            self._journal.count(reopened=1)
-            is_up = self._is_deaf or time.monotonic() - opened > STEADY_SECONDS
+            life = time.monotonic() - opened
             if is_up:
-                failures = 0
-                log.info("%s: %s; opening it again", self.port.name, why)
-                continue
+                is_up = self._was_lost(why, life, changed)
+            failures = 0 if is_up else failures + 1
+            if not is_up:
+                await _pause(failures, longest())
+
+    def _was_lost(self, why: str, life: float, changed: Callable[[bool, str], None]) -> bool:
+        """A connection that was told of has ended; tells whether to think no more of it than to make another one."""
+        self._journal.count(reopened=1)
+        is_no_news = self._is_deaf or life > STEADY_SECONDS
+        if is_no_news:
+            log.info("%s: %s; opening it again", self.port.name, why)
+        else:
             changed(False, f"{self.port.name}: {why}")  # noqa: FBT003
-            failures += 1
-            await _pause(failures)
+        return is_no_news
 
     async def open(self) -> asyncio.Future[str]:
         """Open the port once. Gives a future that will tell why it was lost. Raises TransportError."""
@@ -202,7 +217,17 @@ class Bus:
         return self._wire
 
 
-async def _pause(failures: int) -> None:
+async def proves_itself(lost: asyncio.Future[str], before: float) -> bool:
+    """Whether a connection holds longer than the one `before`, in seconds, which was ended as soon as it was made.
+
+    Converters with one client at a time take every call, and send all others away; a network may make that take long.
+    """
+    if before < BRIEF_SECONDS:
+        await asyncio.wait([lost], timeout=min(max(LEAST_PROOF, 2 * before), BRIEF_SECONDS))
+    return not lost.done()
+
+
+async def _pause(failures: int, longest: float) -> None:
     """The back-off before a port is opened again; not in step with others that lost the same converter."""
-    pause = REOPEN_SECONDS[min(failures, len(REOPEN_SECONDS)) - 1]
-    await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
+    pause = min(REOPEN_SECONDS[min(failures, len(REOPEN_SECONDS)) - 1], longest)
+    await asyncio.sleep(max(REOPEN_SECONDS[0], pause * random.uniform(0.8, 1.0)))  # noqa: S311 - no secret

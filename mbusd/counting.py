@@ -11,7 +11,7 @@ from mbusd.units import Number
 Place = tuple[str, int]
 """Unit and subunit."""
 
-_COUNTERS = frozenset({"energy", "reactive_energy", "apparent_energy", "volume", "mass", "hca", "cumulation_counter"})
+COUNTERS = frozenset({"energy", "reactive_energy", "apparent_energy", "volume", "mass", "hca", "cumulation_counter"})
 _NO_SUMS = frozenset(
     {
         "average",
@@ -85,7 +85,7 @@ def counted(item: Measurement) -> Counted | None:
 def is_counter(item: Measurement) -> bool:
     """A sum as it is now; not what a date has kept, nor an extreme, nor what a maker's VIFE makes of it."""
     return (
-        item.quantity in _COUNTERS
+        item.quantity in COUNTERS
         and item.function == "instantaneous"
         and not item.storage
         and not item.effect

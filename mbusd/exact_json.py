@@ -10,7 +10,9 @@ from decimal import Decimal
 from math import isfinite
 from typing import TypeAlias
 
-_quoted: Callable[[str], str] = json.encoder.encode_basestring  # what json.dumps uses, without the way to it
+quoted: Callable[[str], str] = json.encoder.encode_basestring
+"""A text as JSON has it, every letter that can be as it is: what json.dumps uses, without the way to it."""
+
 JsonValue: TypeAlias = "str | int | float | Decimal | date | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
 
 
@@ -34,12 +36,9 @@ def dumps(document: JsonValue) -> str:
             return "[" + ", ".join(dumps(value) for value in document) + "]"
 
 
-def quoted(text: str) -> str:
-    """A text as JSON has it, every letter that can be as it is."""
-    return _quoted(text)
-
-
 def _number(value: float | Decimal) -> str:
+    if isinstance(value, int):  # however long
+        return repr(value)
     if not (value.is_finite() if isinstance(value, Decimal) else isfinite(value)):
         raise ValueError(f"{value} is no number that JSON can hold")
     if not isinstance(value, Decimal):

@@ -15,7 +15,7 @@ from mbusd.exact_json import quoted
 from mbusd.mbus.frames import encode
 from mbusd.mbus.telegram import Telegram
 from mbusd.model import Measurement, Value
-from mbusd.slots import TINY, Part, Scaled, Slot, Unusual, shown
+from mbusd.slots import TINY, Found, Part, Scaled, Text, Unusual, gap_of, shown
 
 MOST_TEMPLATES = 8  # lists of keys that a document is asked for
 
@@ -31,61 +31,68 @@ class Constant:
 
 
 class Form:
-    """One form; two are the same only if they are one object. `slots` in the order of the measurements.
+    """One form; two are the same only if they are one object. What was `found`, in the order of the measurements.
 
     `frozen`: the bytes of each telegram's data that stay, besides those of its layout.
     """
 
-    __slots__ = ("_columns", "_first", "_frozen", "_parts", "_templates", "constant", "slots")
+    __slots__ = ("_columns", "_first", "_found", "_parts", "_templates", "_ways", "constant")
 
     def __init__(
         self,
-        slots: Sequence[Slot],
+        found: Sequence[Found],
         telegrams: Sequence[Telegram],
         frozen: Sequence[Iterable[tuple[int, int]]],
         constant: Constant,
     ) -> None:
-        self.slots = slots
         self.constant = constant
-        self._first: Sequence[tuple[Telegram, Iterable[tuple[int, int]]]] = list(zip(telegrams, frozen, strict=True))
-        self._frozen: Sequence[tuple[int, int]] = ()
-        self._parts: Sequence[Part] = ()
+        self._found = found
+        self._first: tuple[Sequence[Telegram], Sequence[Iterable[tuple[int, int]]]] | None = telegrams, frozen
+        self._ways: Sequence[Scaled | Text | str] = ()
+        self._parts: Sequence[tuple[int, int, Part]] = ()
         self._columns: Sequence[int | None] = ()
         self._templates: dict[tuple[str, ...], _Template] = {}
 
     def _settle(self) -> None:
         """All that only the second reading of a form needs."""
-        for slot in self.slots:
-            slot.settle()
-        self._frozen = [_mask(telegram, spans) for telegram, spans in self._first]
-        self._parts = [
-            Part((slot for slot in self.slots if slot.telegram == at), len(telegram.frame.data))
-            for at, (telegram, _) in enumerate(self._first)
-        ]
-        columns = {id(slot): at for at, slot in enumerate(slot for part in self._parts for slot in part.slots)}
-        self._columns = [columns.get(id(slot)) for slot in self.slots]
-        self._first = ()
+        if self._first is None:
+            return
+        telegrams, frozen = self._first
+        self._first = None
+        self._ways = [text if item is not None else source.way for _, source, _, _, _, item, text in self._found]
+        gaps = [(start, end, way) for (_, _, start, end, _, _, _), way in zip(self._found, self._ways, strict=True)]
+        columns: list[int | None] = [None] * len(gaps)
+        parts, taken = [], 0
+        for at, (telegram, spans) in enumerate(zip(telegrams, frozen, strict=True)):
+            here = [number for number, found in enumerate(self._found) if found[4] == at]
+            part = Part([gaps[number] for number in here], len(telegram.frame.data))
+            for column, number in enumerate(part.order, taken):
+                columns[here[number]] = column
+            taken += len(part.order)
+            parts.append((*_mask(telegram, spans), part))
+        self._parts, self._columns = parts, columns
 
     def values(self, telegrams: Sequence[Telegram]) -> "list[float | str] | None":
         """What stands in the slots of telegrams of the right layouts; None if these do not have this form."""
-        if self._first:
+        if self._first is not None:
             self._settle()
         if len(telegrams) != 1:
             return self._of_many(telegrams)
-        (telegram,), ((mask, skeleton),) = telegrams, self._frozen
+        mask, skeleton, part = self._parts[0]
+        telegram = telegrams[0]
         if telegram.whole & mask != skeleton:
             return None
         try:
-            return self._parts[0].take(telegram.frame.data)
+            return part.take(telegram.frame.data)
         except Unusual:
             return None
 
     def _of_many(self, telegrams: Sequence[Telegram]) -> "list[float | str] | None":
-        if any(one.whole & mask != skeleton for one, (mask, skeleton) in zip(telegrams, self._frozen, strict=True)):
+        both = list(zip(telegrams, self._parts, strict=True))
+        if any(telegram.whole & mask != skeleton for telegram, (mask, skeleton, _) in both):
             return None
-        parts = zip(self._parts, telegrams, strict=True)
         try:
-            return [value for part, telegram in parts for value in part.take(telegram.frame.data)]
+            return [value for telegram, (_, _, part) in both for value in part.take(telegram.frame.data)]
         except Unusual:
             return None
 
@@ -114,49 +121,38 @@ class Form:
 
     def texts(self, values: Sequence[float | str]) -> Iterator[tuple[str, str]]:
         """Key and JSON text of each value."""
-        for slot, column in zip(self.slots, self._columns, strict=True):
-            if column is None:
-                yield slot.item.key, str(slot.way)
-            else:
-                value = values[column]
-                yield slot.item.key, shown(value, slot.way)
+        for found, way, column in zip(self._found, self._ways, self._columns, strict=True):
+            yield found[0], str(way) if column is None else shown(values[column], way)
 
     def measurements(self, values: Sequence[float | str], telegrams: Sequence[Telegram]) -> Iterator[Measurement]:
         """The measurements of these values, and of the telegrams that they stand in."""
         return self.read([text for _, text in self.texts(values)], telegrams)
 
     def read(self, texts: Iterable[str], telegrams: Sequence[Telegram]) -> Iterator[Measurement]:
-        """The measurements of slots with these texts."""
-        for slot, text in zip(self.slots, texts, strict=True):
-            if isinstance(slot.way, str):
-                yield slot.item
-            elif slot.item.kind == "number":
-                yield _valued(slot.item, _number(text))
+        """The measurements with these texts."""
+        for (key, source, start, end, at, constant, _), text in zip(self._found, texts, strict=True):
+            if constant is not None:
+                yield constant
+            elif (item := source.called(key)).kind == "number":
+                yield _valued(item, _number(text))
             else:
-                found = slot.source.look(telegrams[slot.telegram].frame.data[slot.start : slot.end])
-                yield _valued(slot.item, found.value)
+                yield _valued(item, source.look(telegrams[at].frame.data[start:end]).value)
 
     def _template(self, keys: tuple[str, ...]) -> "_Template":
-        there = dict(
-            zip((slot.item.key for slot in self.slots), zip(self.slots, self._columns, strict=True), strict=True)
-        )
-        pieces = ['{"time": "%s", "status": ' + _escaped(exact_json.dumps(self.constant.status))]
+        both = zip(self._found, self._ways, self._columns, strict=True)
+        there = {found[0]: (way, column) for found, way, column in both}
+        text = ['{"time": "%s", "status": ' + exact_json.dumps(self.constant.status).replace("%", "%%")]
         columns = [0]
-        for key in dict.fromkeys((*keys, *there)):
-            slot, column = there.get(key, (None, None))
-            said = "null" if slot is None else _escaped(str(slot.way))
-            if slot is not None and column is not None:
+        for key in dict.fromkeys((*keys, *there)) if keys else there:
+            way, column = there.get(key, ("null", None))
+            if column is not None:
                 columns.append(column + 1)
-                said = _gap(slot.way) if isinstance(slot.way, Scaled) else "%s"
-            pieces.append(f", {_escaped(quoted(key))}: {said}")
-        text = "".join((*pieces, "}"))
-        has_tiny = any(isinstance(slot.way, Scaled) and slot.way.places > _PLACES for slot in self.slots)
-        return text, itemgetter(*columns), text.count(TINY) if has_tiny else -1
-
-
-def _gap(way: Scaled) -> str:
-    """Where a number is to stand, without needless zeros."""
-    return "%d" if way.places == 0 else f"%.{way.digits}g"
+            text.append(f", {quoted(key.replace('%', '%%'))}: {gap_of(way)}")
+        text.append("}")
+        whole = "".join(text)
+        has_tiny = any(isinstance(way, Scaled) and way.places > _PLACES for way, _ in there.values())
+        in_order = columns == list(range(len(columns)))
+        return whole, tuple if in_order else itemgetter(*columns), whole.count(TINY) if has_tiny else -1
 
 
 _Template = tuple[str, Callable[[tuple[float | str, ...]], object], int]
@@ -185,10 +181,6 @@ def _valued(item: Measurement, value: Value) -> Measurement:
         item.effect,
         item.show,
     )
-
-
-def _escaped(text: str) -> str:
-    return text.replace("%", "%%")
 
 
 def _mask(telegram: Telegram, spans: Iterable[tuple[int, int]]) -> tuple[int, int]:
@@ -253,10 +245,10 @@ class Filled(_OfForm):
 class Sketch(_OfForm):
     """The first reading of a form: its texts were made one by one."""
 
-    __slots__ = ("_texts",)
+    __slots__ = ("_keys", "_texts")
 
-    def __init__(self, form: Form, texts: Sequence[str], said: Sequence[Telegram]) -> None:
-        self.form, self._texts, self._said = form, texts, said
+    def __init__(self, form: Form, keys: Sequence[str], texts: Sequence[str], said: Sequence[Telegram]) -> None:
+        self.form, self._keys, self._texts, self._said = form, keys, texts, said
 
     def document(self, time: str, keys: Iterable[str]) -> str:
         """The reading as one JSON document, with every key of `keys`."""
@@ -264,7 +256,7 @@ class Sketch(_OfForm):
 
     def texts(self) -> Iterator[tuple[str, str]]:
         """Key and JSON text of each value."""
-        return zip((slot.item.key for slot in self.form.slots), self._texts, strict=True)
+        return zip(self._keys, self._texts, strict=True)
 
     @property
     def measurements(self) -> tuple[Measurement, ...]:

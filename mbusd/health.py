@@ -68,6 +68,7 @@ class Health:
         self._meters = meters
         self._emit = emit
         self._told: Verdict | None = None
+        self._shared: dict[Meter, Verdict] = {}  # at whose address two answer by turns
         self._mark: Observation | None = None  # the last exchange before the read-out that goes on
         self._good: tuple[Observation, ...] = ()  # the last read-out that did not fail
         self._begin()
@@ -108,6 +109,18 @@ class Health:
         self._good = self._heard()[-1:]
         self._of_one.pop(meter, None)
         self.answered()
+
+    def shares(self, meter: Meter, verdict: Verdict | None) -> None:
+        """Whether a meter shares its address with one that answers as well as itself: no read-out need fail for that.
+
+        It is told, or over, with the next read-out that says how the bus is.
+        """
+        if verdict is None:
+            self._shared.pop(meter, None)
+        elif meter not in self._shared:
+            self._shared[meter] = verdict
+            if self._told is not None and self._told.code == verdict.code:  # of another address
+                log.warning("bus %s: %s", self._bus, verdict)
 
     def failed(self, meter: Meter) -> Opinion:
         """A read-out has failed, though the port is open."""
@@ -180,6 +193,7 @@ class Health:
                 return verdict
         told = None if self._told is None else self._told.code
         certain = [one for one, times in self._of_one.values() if times >= PROOF.get(one.code, times + 1)]
+        certain += [one for meter, one in self._shared.items() if meter in self._meters]
         return next((one for one in certain if one.code == told), certain[0] if certain else None)
 
     def _is_about(self, meter: Meter, code: str) -> bool:

@@ -138,8 +138,11 @@ class Meaning:
 
     def called(self, key: str) -> Measurement:
         """The measurement with any value, under this key."""
+        item = self.item or _NOTHING
+        if key == self.key:
+            return item
         if key not in self._items:
-            self._items[key] = replace(self.item or _NOTHING, key=key)
+            self._items[key] = replace(item, key=key)
         return self._items[key]
 
     def said(self, raw: bytes) -> "Said":

@@ -8,6 +8,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,15 +17,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
-from mbusd import exact_json
+from mbusd import exact_json, sound_json
 from mbusd.exact_json import JsonValue
-from mbusd.mbus.address import parse_address
+from mbusd.mbus.address import SecondaryAddress, parse_address
+from mbusd.mbus.errors import AddressError
 from mbusd.model import Identity, ScanMode
 
 log = logging.getLogger(__name__)
 
 VERSION = 1
 FILE = "state.json"
+MOST_BYTES = 64 * 2**20  # a house with a thousand meters needs two of them
 SAVE_SECONDS = 60.0  # between two writes, at the least
 _MODES: tuple[ScanMode, ...] = ("primary", "secondary", "both")
 
@@ -65,14 +68,17 @@ class Memory:
 
     @classmethod
     def load(cls, folder: Path | None) -> "Memory":
-        """The memory in a folder, which is made if need be; a broken file is put aside and costs nothing but itself."""
+        """The memory in a folder, which is made if need be.
+
+        A file that is none is put aside, and an entry that cannot be is left out: each costs nothing but itself.
+        """
         memory = cls(folder)
         path = memory._path
         if path is None:
             log.info("nothing is remembered across restarts: there is no state_dir, and no $STATE_DIRECTORY")
             return memory
         try:
-            memory._take(json.loads(path.read_text("utf-8")))
+            memory._take(sound_json.loads(_text_in(path)))
         except FileNotFoundError:
             pass
         except (OSError, ValueError, RecursionError) as error:
@@ -118,8 +124,12 @@ class Memory:
         return self._notes.get(section)
 
     def set_note(self, section: str, value: JsonValue) -> None:
-        """Note what can be written as JSON (mappings with text as keys); it comes back as JSON brings it back."""
-        plain: JsonValue = json.loads(exact_json.dumps(value))  # a copy: the other room may go on with its own
+        """Note what can be written as JSON (mappings with text as keys); it comes back as JSON brings it back.
+
+        What cannot, as a number that is none, is null.
+        """
+        # a copy: the other room may go on with its own
+        plain: JsonValue = json.loads(exact_json.dumps(sound_json.sound(value)))
         if self._notes.get(section) != plain:
             self._notes[section] = plain
             self._is_changed = True
@@ -157,14 +167,22 @@ class Memory:
             self._is_changed = True
 
     def _take(self, document: object) -> None:
-        """Everything in a document, or ValueError."""
+        """Everything in a document that can be read; ValueError where it is none of ours."""
         if not isinstance(document, dict) or document.get("version") != VERSION:
             raise ValueError(f"it is no state of version {VERSION}")
         buses, notes = document.get("buses", {}), document.get("notes", {})
         if not isinstance(buses, dict) or not isinstance(notes, dict):
             raise ValueError("`buses` and `notes` are mappings")  # noqa: TRY004 - wrong content of a file
-        self._buses = {name: _bus_in(entry) for name, entry in buses.items()}
+        faults: list[str] = []
+        for name, entry in buses.items():
+            self._buses[name], wrong = _bus_in(entry)
+            faults += (f"{name}: {what}" for what in wrong)
         self._notes = notes
+        if faults:
+            what = (
+                "%s: %d entries cannot be read and are left out, the first is of bus %s; what they told is found again"
+            )
+            log.warning(what, self._path, len(faults), faults[0])
         self._saved = self._text()
 
     def _text(self) -> str:
@@ -244,29 +262,63 @@ def _bus_document(bus: _Bus) -> JsonValue:
     return {"port": bus.port, "scanned": bus.scanned, "meters": meters}
 
 
-def _bus_in(entry: object) -> _Bus:
+def _text_in(path: Path) -> str:
+    size = path.stat().st_size
+    if size > MOST_BYTES:
+        raise ValueError(f"{size} bytes are no state")
+    return path.read_text("utf-8")
+
+
+def _bus_in(entry: JsonValue) -> tuple[_Bus, list[str]]:
+    """What is known of a bus, and what of it cannot be read; if that are meters, it has to be looked through again."""
     if not isinstance(entry, dict) or not isinstance(entry.get("meters"), list):
-        raise ValueError("a bus is a mapping with `meters`")  # noqa: TRY004 - wrong content of a file
-    scanned = entry.get("scanned")
+        return _Bus(), [f"{_shown(entry)} is no bus"]
+    meters, faults = [], []
+    for one in entry["meters"]:
+        try:
+            meters.append(_meter_in(one))
+        except ValueError as error:
+            faults.append(str(error))
+    scanned, port = entry.get("scanned"), entry.get("port", "")
+    mode = next((mode for mode in _MODES if mode == scanned and not faults), None)
     if scanned not in (*_MODES, None):
-        raise ValueError(f"'{scanned}' is no mode of a scan")
-    return _Bus(scanned, tuple(map(_meter_in, entry["meters"])), str(entry.get("port", "")))
+        faults.append(f"{_shown(scanned)} is no mode of a scan")
+    return _Bus(mode, tuple(meters), port if isinstance(port, str) else ""), faults
 
 
-def _meter_in(entry: object) -> Remembered:
+def _meter_in(entry: JsonValue) -> Remembered:
     match entry:
         case {"address": str(text), "found_at": str(moment), "identity": who}:
-            parse_address(text)
-            return Remembered(text, datetime.fromisoformat(moment).astimezone(UTC), _identity_in(who))
-    raise ValueError(f"{entry} is no meter")
+            try:
+                parse_address(text)
+                found_at = datetime.fromisoformat(moment).astimezone(UTC)
+            except (AddressError, ValueError, OverflowError) as error:
+                raise ValueError(f"{_shown(entry)} is no meter: {error}") from error
+            return Remembered(text, found_at, _identity_in(who))
+    raise ValueError(f"{_shown(entry)} is no meter")
 
 
 _PARTS = {part.name: int | None if part.name in ("version", "medium") else str for part in fields(Identity)}
+_MANUFACTURER = re.compile(r"([A-Z]{3}|0x[0-9A-F]{4})?")
+_MEDIUM = re.compile(r"\w{1,64}", re.ASCII)
 
 
-def _identity_in(entry: object) -> Identity | None:
-    if entry is None:
-        return None
+def _identity_in(entry: JsonValue) -> Identity | None:
+    """Who it is; None where nobody can be that: it tells so itself when it is read."""
     if not isinstance(entry, dict) or not all(isinstance(entry.get(part), kind) for part, kind in _PARTS.items()):
-        raise ValueError(f"{entry} is nobody")
-    return Identity(*(entry[part] for part in _PARTS))
+        return None
+    who = Identity(*(entry[part] for part in _PARTS))
+    try:
+        SecondaryAddress(who.address)
+    except AddressError:
+        return None
+    is_its_own = who.identification in ("", who.address[:8])
+    are_bytes = all(part is None or 0 <= part <= 0xFF for part in (who.version, who.medium))
+    are_names = _MANUFACTURER.fullmatch(who.manufacturer) and _MEDIUM.fullmatch(who.medium_name)
+    return who if is_its_own and are_bytes and are_names else None
+
+
+def _shown(entry: JsonValue) -> str:
+    """As much of it as a log bears."""
+    text = repr(entry)
+    return text if len(text) <= 100 else f"{text[:100]}…"

@@ -17,7 +17,7 @@ from mbusd.mbus.records import Record
 from mbusd.mbus.telegram import Header, Telegram, header_of
 from mbusd.mbus.understanding import understand
 from mbusd.measures import keys, measurement, problem_of
-from mbusd.recognition import forms_of
+from mbusd.recognition import ENCRYPTED, forms_of
 
 MOST_IDENTITIES = 1024  # of meters that are remembered
 
@@ -152,7 +152,7 @@ def _problems(telegrams: Sequence[Telegram], named: Sequence[tuple[str, Record]]
     """For a person; the bytes of a secret are never told."""
     for telegram in telegrams:
         if telegram.encrypted:
-            yield "the telegram is encrypted: it has no readable values"
+            yield ENCRYPTED
         if telegram.error:
             yield str(telegram.error)
     for key, record in named:

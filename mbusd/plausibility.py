@@ -23,7 +23,7 @@ Finding = Literal["plausible", "confirmed", "hopeless", "doubted"]
 NEARLY: Final = 8.0  # a second leap that adds no more than an eighth to the first is the same leap
 MOST_DOUBTS: Final = 6  # read-outs in a row: three polls, each with a second look
 TOLD: Final = 3  # doubts, of a meter that has many
-MOST_FORMS: Final = 8  # of one meter's readings
+MOST_FORMS: Final = 512  # of the readings of all meters
 LONG_AGO: Final = 1e9  # seconds: nobody knows how long
 
 
@@ -82,7 +82,10 @@ class _Doubted:
 
 
 class _Sight:
-    """Finds the counters of a reading; in one that is a form with other values, without making measurements of all."""
+    """Finds the counters of a reading; in one that is a form with other values, without making measurements of all.
+
+    One for all meters: what there is to look at hangs on the form alone.
+    """
 
     def __init__(self) -> None:
         self._forms: dict[object, _Watched] = {}
@@ -123,6 +126,7 @@ def _again(draft: Draft, watched: "_Watched") -> Iterator[tuple[Counted, bool]]:
             yield Counted(key, exact, item.unit, item.decimals, item.subunit, item.is_balance), is_sum
 
 
+_SIGHT: Final = _Sight()
 _Watched = dict[str, tuple[Counted, bool]]
 """What is looked at, by key, and whether it is a counter or else a maximum."""
 
@@ -134,8 +138,9 @@ def _is_watched(item: Measurement) -> bool:
 class Counters:
     """The counters of one meter, as far as they were believed."""
 
+    __slots__ = ("_address", "_doubted", "_doubts", "_last_maxima", "_maxima", "_registers")
+
     def __init__(self) -> None:
-        self._sight = _Sight()
         self._begin(None)
 
     def _begin(self, address: str | None) -> None:
@@ -160,7 +165,7 @@ class Counters:
         """
         if reading.identity.address != self._address:
             self._begin(reading.identity.address)
-        items, highest = self._sight.look(reading)
+        items, highest = _SIGHT.look(reading)
         said: dict[Place, float] = {}
         for item in highest:
             said[item.place] = max(said.get(item.place, 0.0), abs(float(Decimal(item.value))))

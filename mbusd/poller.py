@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import Sequence
@@ -142,7 +143,10 @@ class Poller:
             log.info("bus %s: found by scans before: %d meters; `scan` looks for new ones", self.name, self._found)
             wanted = None
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._bus.keep_open(self._bus_changed, self._bus_reopened), name=f"{self.name}: port")
+            keeping = self._bus.keep_open(
+                self._bus_changed, self._bus_reopened, self._shortest_interval, self._rounds.wake
+            )
+            group.create_task(keeping, name=f"{self.name}: port")
             group.create_task(self._rounds.go(), name=f"{self.name}: poll")
             group.create_task(self._report(), name=f"{self.name}: statistics")
             group.create_task(self._interludes.discover(wanted), name=f"{self.name}: discover")
@@ -267,6 +271,15 @@ class Poller:
         self._bus_reopened()
         self._roster.tell_all()
 
+    def _shortest_interval(self) -> float:
+        """Seconds between two polls of the meter that is asked most often, as it is now; infinity where none is."""
+        schedules = (
+            (one.schedule, one.alarms, None if one.activity is None else one.activity.schedule)
+            for one in self._roster.meters
+        )
+        intervals = (due.interval for several in schedules for due in several if due is not None)
+        return min((seconds for seconds in intervals if seconds is not None), default=math.inf)
+
     def _bus_reopened(self) -> None:
         self._health.reopened()
         self._roster.forget_links()
@@ -283,11 +296,16 @@ def _counters_of(bus: str) -> str:
 
 
 def _spent_in(note: JsonValue) -> dict[str, tuple[date, int]]:
-    """What meters have spent of their budgets in an earlier life, as it was noted; nothing, if it was not."""
+    """What meters have spent of their budgets in an earlier life, as it was noted; nothing, if it was not.
+
+    The last day that a calendar has has no tomorrow on which a budget were full again.
+    """
     spent = {}
     for place, entry in note.items() if isinstance(note, dict) else ():
         match entry:
-            case [str(day), int(count)]:
+            case [str(text), int(count)] if count >= 0:
                 with suppress(ValueError):
-                    spent[place] = (date.fromisoformat(day), count)
+                    day = date.fromisoformat(text)
+                    if day < date.max:
+                        spent[place] = (day, count)
     return spent

@@ -5,7 +5,7 @@ values stand). Of a new one: this room, from meaning.py (one record), ways.py an
 Whatever is not sure to be the same every time makes no form, and goes record by record.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import tzinfo
 from functools import lru_cache
@@ -17,13 +17,15 @@ from mbusd.mbus.profile import Profile
 from mbusd.mbus.records import Span
 from mbusd.mbus.status import status_words
 from mbusd.mbus.telegram import Telegram
-from mbusd.meaning import Meaning, Place, of_field, of_head, place_of
-from mbusd.slots import Slot, Unusual
+from mbusd.meaning import MOST_PLACES, Meaning, Place, of_field, of_head, place_of
+from mbusd.slots import Found, Unusual
 
 MOST_MEMORIES = 512  # of layouts in a zone, by a profile
 MOST_FORMS = 8  # of one layout: with and without the values that are missing now and then
 MOST_LESSONS = 64  # of one layout, at first; where no form lasts, they come rarely
 RARELY = 16  # readings a lesson
+
+ENCRYPTED = "the telegram is encrypted: it has no readable values"
 
 _RESERVED = frozenset({"time", "status"})  # keys of the document itself
 _STATUS = {0x72: 9, 0x76: 9, 0x7A: 1}  # where the status byte stands, by CI field
@@ -46,22 +48,28 @@ class Forms:
             values = form.values(telegrams)
             if values is not None:
                 return Filled(form, values, telegrams)
-        found = None if self.place is None else _Draught(telegrams, self.place).form()
-        if found is None:
+        drawn = None if self.place is None else _Draught(telegrams, self.place).sketch()
+        if drawn is None:
             return None
         self._misses += 1
         if self._misses <= MOST_LESSONS or self._misses % RARELY == 0:
-            self.known.insert(0, found[0])
+            self.known.insert(0, drawn.form)
             del self.known[MOST_FORMS:]
-        return Sketch(*found, telegrams)
+        return drawn
 
 
 def forms_of(telegrams: Sequence[Telegram], zone: tzinfo | None, profile: Profile | None) -> Forms | None:
     """Where the forms are kept of readings like this one; None where a telegram has no known layout."""
-    layouts = tuple([telegram.layout for telegram in telegrams])
-    if None in layouts:
-        return None
-    forms = _forms_of(layouts, zone, id(profile))
+    if len(telegrams) == 1:
+        layout = telegrams[0].layout
+        if layout is None:
+            return None
+        forms = _forms_of(layout, zone, id(profile))
+    else:
+        layouts = tuple([telegram.layout for telegram in telegrams])
+        if None in layouts:
+            return None
+        forms = _forms_of(layouts, zone, id(profile))
     if forms.place is None:
         forms.place = place_of(zone, profile)  # it keeps the profile, and so its id
     return forms
@@ -73,9 +81,15 @@ def forget() -> None:
 
 
 @lru_cache(maxsize=MOST_MEMORIES)
-def _forms_of(layouts: tuple[Layout | None, ...], zone: tzinfo | None, profile: int) -> Forms:
+def _forms_of(layouts: Layout | tuple[Layout | None, ...], zone: tzinfo | None, profile: int) -> Forms:
     del layouts, zone, profile
     return Forms()
+
+
+@lru_cache(maxsize=MOST_PLACES)
+def _usual(place: Place) -> Constant:
+    """What readings have in common with which nothing is the matter."""
+    return Constant((), (), place.model, place.flags)
 
 
 class _Draught:
@@ -83,27 +97,29 @@ class _Draught:
 
     def __init__(self, telegrams: Sequence[Telegram], place: Place) -> None:
         self._telegrams, self._place = telegrams, place
-        self._slots: list[Slot] = []
+        self._found: list[Found] = []
+        self._keys: list[str] = []
         self._texts: list[str] = []
         self._frozen: list[list[Span]] = []
         self._status: list[str] = []
         self._problems: list[str] = []
-        self._keys: set[str] = set()
+        self._taken: set[str] = set()
         self._origins: dict[str, str] = {}
 
-    def form(self) -> tuple[Form, list[str]] | None:
-        """The form, and the text of each of its slots; None where records must be seen together."""
-        if any(telegram.encrypted for telegram in self._telegrams):
-            return None
+    def sketch(self) -> Sketch | None:
+        """The reading, with the form that it has; None where records must be seen together."""
         for telegram in self._telegrams:
             self._begin(telegram)
-        if not all(self._take(telegram, at) for at, telegram in enumerate(self._telegrams)):
+        for at, telegram in enumerate(self._telegrams):
+            if not self._take(telegram.frame.data, self._meanings(telegram), at):
+                return None
+        if not _RESERVED.isdisjoint(self._taken):
             return None
-        if not _RESERVED.isdisjoint(self._keys):
-            return None
-        place, status = self._place, tuple(dict.fromkeys(self._status))
-        constant = Constant(status, tuple(self._problems), place.model, place.flags)
-        return Form(self._slots, self._telegrams, self._frozen, constant), self._texts
+        constant = _usual(self._place)
+        if self._status or self._problems:
+            constant = replace(constant, status=tuple(dict.fromkeys(self._status)), problems=tuple(self._problems))
+        form = Form(self._found, self._telegrams, self._frozen, constant)
+        return Sketch(form, self._keys, self._texts, self._telegrams)
 
     def _begin(self, telegram: Telegram) -> None:
         """The status byte."""
@@ -113,17 +129,20 @@ class _Draught:
         if at is not None and frame.data[at]:
             status = frame.data[at]
             self._status += status_words(status) if profile is None else profile.status_words(status)
+        if telegram.encrypted:
+            self._problems.append(ENCRYPTED)
 
-    def _meanings(self, telegram: Telegram) -> Iterator[tuple[Meaning, int, int]]:
+    def _meanings(self, telegram: Telegram) -> list[tuple[Meaning, int, int]]:
         """What each record means, and from where to where its data stand."""
         said = None if telegram.layout is None else telegram.layout.outline
         if said is None:
-            return
+            return []
         place, is_high = self._place, telegram.frame.ci == _HIGH_FIRST
-        for head, (start, end) in zip(said.heads, said.spans, strict=True):
-            yield of_head(head, place, is_high), start, end
+        heads = zip(said.heads, said.spans, strict=True)
+        meanings = [(of_head(head, place, is_high), start, end) for head, (start, end) in heads]
         if said.maker is not None and place.profile is not None:
-            yield from self._fields(telegram.frame.data, said.maker, place.profile)
+            meanings += self._fields(telegram.frame.data, said.maker, place.profile)
+        return meanings
 
     def _fields(self, data: bytes, maker: int, profile: Profile) -> Iterator[tuple[Meaning, int, int]]:
         """The fields that a profile finds in the maker's block, by which bytes it tells one layout from another."""
@@ -139,40 +158,41 @@ class _Draught:
         """Whether no other record has the same name by its profile, but not of itself."""
         return self._origins.setdefault(meaning.what, meaning.identity) == meaning.identity
 
-    def _take(self, telegram: Telegram, at: int) -> bool:
-        """Make slots of the records of a telegram; False where they must be seen together."""
-        data, keys, slots, texts = telegram.frame.data, self._keys, self._slots, self._texts
-        for meaning, start, end in self._meanings(telegram):
-            if end > len(data):
+    def _take(self, data: bytes, meanings: Iterable[tuple[Meaning, int, int]], at: int) -> bool:
+        """Find the values of a telegram; False where records must be seen together."""
+        taken, length = self._taken, len(data)
+        for meaning, start, end in meanings:
+            if end > length:
                 return False
             raw = data[start:end]
             if not meaning.key:
                 meaning.meet(raw)
             if meaning.what and not self._is_alone(meaning):
                 return False
-            key = meaning.key if meaning.key not in keys else self._numbered(meaning.key)
-            keys.add(key)
+            key = meaning.key
+            if key in taken:
+                key = self._numbered(key)
+            taken.add(key)
             if meaning.is_hidden:
                 continue
             try:
                 text = meaning.text(raw)
             except Unusual:
-                self._freeze(meaning, raw, key, at, start)
+                self._freeze(meaning, raw, key, start, at)
                 continue
-            item = meaning.item if key == meaning.key else meaning.called(key)
-            if item is not None:
-                slots.append(Slot(None, start, end, item, meaning, at))
-                texts.append(text)
+            self._keys.append(key)
+            self._texts.append(text)
+            self._found.append((key, meaning, start, end, at, None, ""))
         return True
 
     def _numbered(self, key: str) -> str:
         """The key with the first number that is free."""
         occurrence = 2
-        while f"{key}_{occurrence}" in self._keys:
+        while f"{key}_{occurrence}" in self._taken:
             occurrence += 1
         return f"{key}_{occurrence}"
 
-    def _freeze(self, meaning: Meaning, raw: bytes, key: str, at: int, start: int) -> None:
+    def _freeze(self, meaning: Meaning, raw: bytes, key: str, start: int, at: int) -> None:
         """Data that say more than a value: none, and why; or bits that a profile calls by name."""
         if meaning.is_hidden:
             return
@@ -184,5 +204,6 @@ class _Draught:
         if said.item is not None:
             item = said.item if key == meaning.key else replace(said.item, key=key)
             text = exact_json.dumps(item.value)
-            self._slots.append(Slot(text, start, end, item, meaning, at))
+            self._keys.append(key)
             self._texts.append(text)
+            self._found.append((key, meaning, start, end, at, item, text))

@@ -46,7 +46,7 @@ class Register:
         match note:
             case [str(text), str() | None as unit, int() | None as decimals, *times, int(falls), bool(goes)]:
                 known = [float(one) for one in times if isinstance(one, int | float) and isfinite(one)]
-                if len(known) != len(times) or len(known) != 4 or not _DECIMAL.fullmatch(text):
+                if len(known) != len(times) or len(known) != 4 or min(known) < 0 or not _DECIMAL.fullmatch(text):
                     return None
                 value = Decimal(text)
                 exact = int(value) if value == value.to_integral_value() else value

@@ -1,7 +1,8 @@
 """Where the values of a telegram stand in its bytes, and how all of them are taken out in one go. Pure."""
 
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from binascii import hexlify
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from operator import truediv
@@ -18,6 +19,7 @@ MOST_PLACES = 15
 MOST_DIGITS = (15, 14)  # of a number that is divided; of one that is multiplied, by dividing by a fraction
 
 _CODES: Final = {1: "b", 2: "h", 4: "i"}  # of struct, by the bytes of an integer
+_TEXTS: Final = {2 * size: f"{2 * size}s" for size in range(1, 9)}  # of BCD in hex digits
 
 
 class Unusual(ValueError):
@@ -45,37 +47,33 @@ class Source(Protocol):
     def way(self) -> Scaled | Text:
         """How data become a value."""
 
+    def called(self, key: str) -> Measurement:
+        """The measurement with any value, under this key."""
+
     def look(self, raw: bytes) -> Measurement:
         """The measurement of data, the slow way. Raises Unusual where they have no valid value."""
 
 
-@dataclass(slots=True, eq=False)
-class Gap:
-    """Where one value stands in the data of a telegram, and how it becomes JSON; None: its source knows."""
-
-    way: Scaled | Text | str | None  # str: the text that it always has
-    start: int
-    end: int
+Found = tuple[str, Source, int, int, int, Measurement | None, str]
+"""One value of a reading as it was found: key, source, from which byte to which of which telegram; and, where these
+bytes are to stay as they are, what they say, and the same as text."""
 
 
-@dataclass(slots=True, eq=False)
-class Slot(Gap):
-    """The gap of one measurement; `item` has any value."""
+def gap_of(way: Scaled | Text | str) -> str:
+    """What stands for such a value in a text that `%` fills in, without needless zeros."""
+    if isinstance(way, Scaled):
+        return "%d" if way.places == 0 else f"%.{way.digits}g"
+    return way.replace("%", "%%") if isinstance(way, str) else "%s"
 
-    item: Measurement
-    source: Source
-    telegram: int
 
-    def settle(self) -> None:
-        """Find its way."""
-        if self.way is None:
-            self.way = self.source.way
+Gap = tuple[int, int, Scaled | Text | str]
+"""From which byte to which of a telegram, and what becomes of them."""
 
 
 TINY = "e-"  # in a float below 0.0001
 
 
-def shown(value: float | str, way: Scaled | Text | str | None) -> str:
+def shown(value: float | str, way: Scaled | Text | str) -> str:
     """A value as JSON has it."""
     if isinstance(value, str):
         return value
@@ -87,63 +85,56 @@ def text_of(way: Scaled | Text) -> Text:
     """A way as the text of its data."""
     if not isinstance(way, Scaled):
         return way
+    value = _alone(way)
+    return lambda raw: shown(value(raw), way)
 
-    def text(raw: bytes) -> str:
-        (value,) = Part([Gap(way, 0, len(raw))], len(raw)).take(raw)
-        return shown(value, way)
 
-    return text
+def _alone(way: Scaled | Text) -> Callable[[bytes], float | str]:
+    """A way as the value of its data, which stand alone."""
+    return (lambda raw: Part([(0, len(raw), way)], len(raw)).take(raw)[0]) if isinstance(way, Scaled) else way
 
 
 class Part:
-    """The moving values of one telegram: integers that struct knows, other integers, BCD, then all others."""
+    """The moving values of one telegram: integers that struct knows, other integers, BCD from the end, all others.
 
-    __slots__ = (
-        "_digits",
-        "_divisors",
-        "_forbidden",
-        "_numbers",
-        "_odd",
-        "_others",
-        "_places",
-        "_spans",
-        "_struct",
-        "slots",
-    )
+    `order`: of the values that are taken, the numbers of their gaps.
+    """
 
-    def __init__(self, slots: Iterable[Gap], length: int) -> None:
-        moving = sorted((slot for slot in slots if not isinstance(slot.way, str)), key=lambda slot: slot.start)
-        scaled = [(slot, slot.way) for slot in moving if isinstance(slot.way, Scaled)]
-        integers = [(slot, way) for slot, way in scaled if not way.is_bcd and slot.end - slot.start in _CODES]
-        odd = [(slot, way) for slot, way in scaled if not way.is_bcd and slot.end - slot.start not in _CODES]
-        decimals = [(slot, way) for slot, way in scaled if way.is_bcd]
-        others = [(slot, slot.way) for slot in moving if callable(slot.way)]
-        self.slots = [slot for slot, _ in (*integers, *odd, *decimals, *others)]  # in the order of the values
-        self._struct = struct.Struct(_format([slot for slot, _ in integers]))
-        self._odd = [(slot.start, slot.end) for slot, _ in odd]
-        self._divisors = [10**way.places for _, way in (*integers, *odd)]
-        self._forbidden = [way.forbidden for _, way in (*integers, *odd)]
+    __slots__ = ("_decimals", "_digits", "_divisors", "_forbidden", "_integers", "_numbers", "_odd", "_others",
+                 "_powers", "order")  # fmt: skip
+
+    def __init__(self, gaps: Sequence[Gap], length: int) -> None:
+        integers, odd, decimals, others = _by_way(gaps)
+        self.order = (*integers, *odd, *decimals, *others)
+        self._integers = struct.Struct(_format([gaps[at][:2] for at in integers], _CODES))
+        self._odd = [gaps[at][:2] for at in odd]
+        said = [way for at in (*integers, *odd) if isinstance(way := gaps[at][2], Scaled)]
+        self._divisors = [10**way.places for way in said]
+        self._forbidden = [way.forbidden for way in said]
         self._numbers = frozenset[int]().union(*self._forbidden)
-        self._spans = [(slot.start, slot.end) for slot, _ in decimals]
-        self._digits = [slice(2 * (length - slot.end), 2 * (length - slot.start)) for slot, _ in decimals]
-        self._places = [10**way.places for _, way in decimals]
-        self._others = [(way, slot.start, slot.end) for slot, way in others]
+        self._decimals = [gaps[at][:2] for at in decimals]
+        turned = [(2 * (length - end), 2 * (length - start)) for start, end in self._decimals]
+        self._digits = struct.Struct(_format(turned, _TEXTS))
+        self._powers = [10**way.places for at in decimals if isinstance(way := gaps[at][2], Scaled)]
+        self._others = [
+            (_alone(way), start, end) for start, end, way in map(gaps.__getitem__, others) if not isinstance(way, str)
+        ]
 
     def take(self, data: bytes) -> list[float | str]:
-        """The values in the order of `slots`. Raises Unusual."""
-        integers = self._struct.unpack_from(data)
+        """The values in their order. Raises Unusual."""
+        integers = self._integers.unpack_from(data)
         if self._odd:
             integers += tuple([int.from_bytes(data[start:end], "little", signed=True) for start, end in self._odd])
         if not self._numbers.isdisjoint(integers):
             self._refuse(integers)
         values: list[float | str] = [*map(truediv, integers, self._divisors)]
-        if self._digits:
-            shown = data[::-1].hex()
+        if self._powers:
             try:
-                values += map(truediv, map(int, map(shown.__getitem__, self._digits)), self._places)
+                values += map(truediv, map(int, self._digits.unpack_from(hexlify(data[::-1]))), self._powers)
             except ValueError:  # a sign, or no decimal digits
                 values[len(integers) :] = self._signed(data)
-        values += [text(data[start:end]) for text, start, end in self._others]
+        if self._others:
+            values += [text(data[start:end]) for text, start, end in self._others]
         return values
 
     def _refuse(self, integers: Iterable[int]) -> None:
@@ -152,16 +143,36 @@ class Part:
                 raise Unusual
 
     def _signed(self, data: bytes) -> Iterator[float]:
-        for (start, end), divisor in zip(self._spans, self._places, strict=True):
+        for (start, end), power in zip(self._decimals, self._powers, strict=True):
             try:
-                yield bcd(data[start:end]) / divisor
+                yield bcd(data[start:end]) / power
             except DecodeError as error:
                 raise Unusual from error
 
 
-def _format(slots: Sequence[Gap]) -> str:
+def _by_way(gaps: Sequence[Gap]) -> tuple[list[int], list[int], list[int], list[int]]:
+    """The numbers of the gaps: integers that struct knows, other integers, BCD from the end, all others."""
+    integers: list[int] = []
+    odd: list[int] = []
+    decimals: list[int] = []
+    others: list[int] = []
+    free = 0
+    for at, (start, end, way) in enumerate(gaps):
+        if isinstance(way, Scaled):
+            if start < free:  # not behind the others, as fields of a profile may be
+                (others if way.is_bcd else odd).append(at)
+                continue
+            (decimals if way.is_bcd else integers if end - start in _CODES else odd).append(at)
+            free = end
+        elif not isinstance(way, str):
+            others.append(at)
+    return integers, odd, decimals[::-1], others
+
+
+def _format(spans: Iterable[tuple[int, int]], codes: Mapping[int, str]) -> str:
+    """What struct is to take out: from each byte to another, in ascending order, in the code of so many bytes."""
     parts, at = ["<"], 0
-    for slot in slots:
-        parts += [f"{slot.start - at}x", _CODES[slot.end - slot.start]]
-        at = slot.end
+    for start, end in spans:
+        parts.append(f"{start - at}x{codes[end - start]}")
+        at = end
     return "".join(parts)

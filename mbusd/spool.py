@@ -25,15 +25,16 @@ _ROW_BYTES = 300  # what a message costs in memory besides its text
 
 
 class Kept(NamedTuple):
-    """A message that waits; `number` grows from each to the next."""
+    """A message that waits; `number` grows from each to the next; `at` as it came."""
 
     number: int
     topic: str
     payload: str
+    at: float
 
 
 class Entry(NamedTuple):
-    """A message that is to wait; `at`: of which moment it is, in Unix seconds."""
+    """A message that is to wait; `at`: of which moment it is, in Unix seconds or those of another clock."""
 
     topic: str
     payload: str
@@ -65,6 +66,19 @@ class Spool:
             log.info("what waits for the broker waits in memory only: there is no state_dir, and no $STATE_DIRECTORY")
         self._find_file()
 
+    def beside(self, name: str | None) -> "Spool":
+        """Another one within the same bounds, in a file of that name beside; None: in memory only."""
+        path = None if self._path is None or name is None else self._path.with_name(name)
+        return Spool(path, self._most_bytes, self._most_age)
+
+    def names(self, pattern: str) -> list[str]:
+        """The files beside it that are called so, by `*` and `?`."""
+        found: list[str] = []
+        if self._path is not None:
+            with suppress(OSError):
+                found = sorted(path.name for path in self._path.parent.glob(pattern))
+        return found
+
     def __len__(self) -> int:
         on_disk = 0 if self._file is None else self._file.count - len(self._gone)
         return max(on_disk, 0) + len(self._memory)
@@ -94,7 +108,7 @@ class Spool:
                     rows = [_moved(row, -(self._shift or 0)) for row in self._file.head(count + len(self._gone))]
                     found = [row for row in rows if row.number not in self._gone]
             found = [*found[:count], *islice(self._memory, max(count - len(found), 0))]
-            return tuple(Kept(row.number, row.topic, row.payload) for row in found)
+            return tuple(Kept(row.number, row.topic, row.payload, row.at) for row in found)
 
     def drop(self, numbers: Iterable[int]) -> None:
         """These have arrived. After a power loss the last of them may come back."""

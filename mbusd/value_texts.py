@@ -55,7 +55,10 @@ def number(said: Number, size: int) -> tuple[Scaled | Text, Text] | None:
         stepped = _stepped(said)
         return None if stepped is None else (stepped, stepped)
 
-    alone = _signed(said, places, size) if convert is values.signed else _plain(said, places)
+    if convert is values.signed:
+        alone = _signed(said, places, size)
+    else:
+        alone = (_decimal if convert is values.bcd else _plain)(said, places)
     return _scaled(said, places, size) or alone, alone
 
 
@@ -86,6 +89,16 @@ def _signed(said: Number, places: int, size: int) -> Text:
     return text
 
 
+def _decimal(said: Number, places: int) -> Text:
+    """Type A, likewise."""
+
+    def text(raw: bytes) -> str:
+        digits = raw[::-1].hex()
+        return shifted(int(digits) if digits.isdecimal() else _integer(said, raw), places)
+
+    return text
+
+
 def _plain(said: Number, places: int) -> Text:
     return lambda raw: shifted(_integer(said, raw), places)
 
@@ -108,9 +121,13 @@ def _stepped(said: Number) -> Text | None:
     if places is None:
         return None
     over, under = (said.factor * 10**places).as_integer_ratio()
+    is_binary = said.convert is not values.bcd
 
     def text(raw: bytes) -> str:
-        steps, rest = divmod(_integer(said, raw) * over, under)
+        number = int.from_bytes(raw, "little", signed=True) if is_binary else -1
+        if number < 0:  # else types B and C say the same, and never "no value"
+            number = _integer(said, raw)
+        steps, rest = divmod(number * over, under)
         if 2 * rest > under or (2 * rest == under and steps & 1):
             steps += 1
         return shifted(steps, places)
@@ -132,19 +149,24 @@ def shifted(number: int, places: int) -> str:
 
 
 def _real(shift: int) -> Text:
+    """The shortest decimal of a real, times 10**`shift`."""
+
     def text(raw: bytes) -> str:
-        try:
-            shown = values.shortest(raw)
-        except DecodeError as error:
-            raise Unusual from error
-        if not shift and "e" not in shown and shown != "-0":
-            return shown
-        moved = format(Decimal(shown).scaleb(shift), "f")
-        if "." in moved:
-            moved = moved.rstrip("0").rstrip(".")
-        return "0" if moved == "-0" else moved
+        said = values.nearest(raw)
+        return _slow_real(raw, shift) if said is None else shifted(said[0], said[1] - shift)
 
     return text
+
+
+def _slow_real(raw: bytes, shift: int) -> str:
+    try:
+        shown = values.shortest(raw)
+    except DecodeError as error:
+        raise Unusual from error
+    moved = format(Decimal(shown).scaleb(shift), "f")
+    if "." in moved:
+        moved = moved.rstrip("0").rstrip(".")
+    return "0" if moved == "-0" else moved
 
 
 def digits(raw: bytes) -> str:

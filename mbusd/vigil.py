@@ -6,8 +6,8 @@ A meter that does not answer here is not called silent: that is for its read-out
 import asyncio
 import logging
 import time
-from datetime import UTC, datetime
 
+from mbusd import clock
 from mbusd.bus import Bus
 from mbusd.health import Health
 from mbusd.mbus.alarms import AlarmAnswer, ask_alarm
@@ -52,7 +52,7 @@ class Vigil:
             meter.link = answer.link
             meter.alarms.succeeded(time.monotonic())
             self._health.answered()
-            self._take(meter, alarm_of(meter.name, answer, datetime.now(UTC), meter.zone, meter.identity))
+            self._take(meter, alarm_of(meter.name, answer, clock.now(), meter.zone, meter.identity))
 
     def _take(self, meter: Meter, alarm: Alarm) -> None:
         """News is what differs from before; a meter that was never asked is taken to have had nothing to say."""

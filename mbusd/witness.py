@@ -1,9 +1,9 @@
 """On a wire that damages telegrams each must come twice: the checksum is one byte, and networks lose the parity.
 
 Two inverted bits can cancel out in the checksum: of telegrams that a bad wire has damaged one in fifty is believed.
-So the first telegram of all, of a wire that nobody knows, and each one as long as unreadable answers were heard lately,
-is asked for once more, with the same FCB: the meter sends it again (EN 13757-2 cl. 5.7.5), and it counts where both are
-the same. Pure.
+So the first telegram of all, of a wire that nobody knows, each one as long as unreadable answers were heard lately, and
+one that says what its meter was not expected to say are asked for once more, with the same FCB: the meter sends it
+again (EN 13757-2 cl. 5.7.5), and it counts where both are the same. Pure.
 """
 
 from collections import deque
@@ -13,13 +13,15 @@ from decimal import Decimal
 
 from mbusd.mbus.errors import DecodeError
 from mbusd.mbus.frames import LongFrame, Noise, ShortFrame, encode
-from mbusd.mbus.link import Conversation, Reply, Request, Silence, T
+from mbusd.mbus.link import Conversation, Reply, Request, Silence, T, data
 from mbusd.mbus.records import Record
 from mbusd.mbus.telegram import decode
+from mbusd.surprise import Surprises
 
 REMEMBERED = 64  # answers of one wire
 PROOF = 2  # readable answers until a wire is taken for a good one
 AGAIN = 2  # times that a good telegram is asked for again
+_REFUSAL = 1  # byte of data: an application error (CI 70), no values
 _ACCESS_NUMBER = {0x72: 8, 0x73: 4, 0x7A: 0}  # CI field → its place in the data
 
 
@@ -49,27 +51,43 @@ class Damage:
         return own > 1 or len(set(damaged)) > 1 or (own == 1 and len(self._answers) < REMEMBERED)
 
 
-def witnessed(conversation: Conversation[T], damage: Damage) -> Conversation[T]:
-    """The same conversation; as long as the wire is suspected, what nothing confirms is noise to it."""
+def witnessed(
+    conversation: Conversation[T], damage: Damage, surprises: Surprises | None = None, now: float = 0.0
+) -> Conversation[T]:
+    """The same conversation; as long as the wire is suspected, what nothing confirms is noise to it.
+
+    `surprises`: what is known of the meter that is read, at `now` (seconds of a clock that never jumps).
+    """
     seen: list[LongFrame] = []
+    surprises = surprises or Surprises()
     try:
         request = next(conversation)
         while True:
             reply = yield request
             damage.hears(request, reply)
             if isinstance(reply, LongFrame) and (
-                damage.is_suspected(request.frame.address) or (damage.is_unknown and reply.ci in _ACCESS_NUMBER)
+                damage.is_suspected(request.frame.address)
+                or (damage.is_unknown and _is_due(reply, request) and len(reply.data) > _REFUSAL)
+                or (_is_due(reply, request) and surprises.is_surprising(reply, now))
             ):
                 reply = yield from _confirmed(request, reply, seen, damage)
+            if isinstance(reply, LongFrame) and _is_due(reply, request):
+                surprises.believes(reply, now)
             following = conversation.send(reply)
             if following.frame != request.frame:
                 seen.clear()
             request = following
     except StopIteration as end:
+        surprises.ends()
         result: T = end.value
         return result
     finally:
         conversation.close()
+
+
+def _is_due(reply: LongFrame, request: Request) -> bool:
+    """Whether the master takes it for the data that it has asked for."""
+    return isinstance(request.frame, ShortFrame) and data(reply, request.frame) is not None
 
 
 def _confirmed(request: Request, reply: Reply, seen: list[LongFrame], damage: Damage) -> Conversation[Reply]:

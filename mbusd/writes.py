@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from datetime import time as day_time
 from typing import Protocol, TypeVar
 
+from mbusd.clock import is_set, now
 from mbusd.exact_json import JsonValue
 from mbusd.mbus.address import TEST, SecondaryAddress, parse_address
 from mbusd.mbus.aiming import LoneMeter, Target
@@ -54,12 +55,15 @@ def local_clock(given: datetime | date | None, zone: tzinfo | None, *, standard_
     """What a meter in that zone (None: this computer's) is to show: the time now, or `given` and running on from it.
 
     `standard_time` is for meters that know no summer time. A date that was given alone has no time of day.
+    Raises ValueError where this computer's own clock cannot be right.
     """
     began = time.monotonic()
     is_local = isinstance(given, datetime) and given.tzinfo is None
     match given:
         case None:
-            start = datetime.now(zone or UTC).astimezone(zone).replace(tzinfo=None)
+            if not is_set(now()):
+                raise ValueError("the clock of this machine is not set, so it cannot set that of a meter: say the time")
+            start = now().astimezone(zone).replace(tzinfo=None)
         case datetime():
             start = given if is_local else given.astimezone(zone).replace(tzinfo=None)
         case _:

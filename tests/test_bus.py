@@ -5,7 +5,7 @@ import contextlib
 import os
 import termios
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -980,9 +980,9 @@ class Told:
 
 
 @asynccontextmanager
-async def kept_open(bus: Bus) -> AsyncIterator[Told]:
+async def kept_open(bus: Bus, longest: Callable[[], float] = lambda: 3600.0) -> AsyncIterator[Told]:
     told = Told()
-    task = asyncio.create_task(bus.keep_open(told))
+    task = asyncio.create_task(bus.keep_open(told, longest=longest))
     try:
         yield told
     finally:
@@ -1090,26 +1090,72 @@ async def test_a_converter_that_is_not_there_is_told_once_and_found_when_it_come
                 assert await told.next() == (True, "")
 
 
-async def test_a_converter_that_sends_everybody_away_is_asked_ever_more_rarely(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    pauses = (0.02, 0.06, 0.12)
-    opened_at: list[float] = []
+class Tried:
+    """Opens ports, and remembers when."""
 
-    async def opener(port: Port, protocol: ProtocolFactory) -> asyncio.Transport:
-        opened_at.append(time.monotonic())
+    def __init__(self) -> None:
+        self.at: list[float] = []
+        self._tries: asyncio.Queue[None] = asyncio.Queue()
+
+    async def __call__(self, port: Port, protocol: ProtocolFactory) -> asyncio.Transport:
+        self.at.append(time.monotonic())
+        self._tries.put_nowait(None)
         return await open_port(port, protocol)
 
+    async def times(self, number: int) -> list[float]:
+        """Seconds between all tries, after so many more."""
+        async with asyncio.timeout(PATIENCE):
+            for _ in range(number):
+                await self._tries.get()
+        return [after - before for before, after in pairwise(self.at)]
+
+
+async def test_a_converter_that_sends_everybody_away_is_told_once_and_asked_ever_more_rarely(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses, tried = (0.02, 0.06, 0.12), Tried()
     with quick(monkeypatch, *pauses):
         async with converter() as gateway:
             gateway.closes_at_once = True
-            async with kept_open(Bus(gateway.port, opener=opener)) as told:
-                for _ in range(5):
-                    assert (await told.next())[0]
-                    assert not (await told.next())[0]
-    waited = [after - before for before, after in pairwise(opened_at)]
+            async with kept_open(Bus(gateway.port, opener=tried)) as told:
+                assert (await told.next())[0]
+                assert not (await told.next())[0]
+                waited = await tried.times(6)
+                assert told.changes.empty()
+                gateway.closes_at_once = False
+                assert await told.next() == (True, "")
     for seconds, pause in zip(waited, (*pauses, pauses[-1]), strict=False):
         assert seconds >= 0.8 * pause
+
+
+async def test_a_converter_that_is_away_is_looked_for_as_often_as_its_meters_want_to_be_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried = Tried()
+    with quick(monkeypatch, 0.01, 3600.0):
+        async with converter() as gateway:
+            await gateway.leave()
+            async with kept_open(Bus(gateway.port, opener=tried), lambda: 0.02) as told:
+                assert not (await told.next())[0]
+                await tried.times(5)
+                await gateway.listen()
+                assert await told.next() == (True, "")
+
+
+async def test_however_often_meters_are_read_no_converter_is_hammered(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = Tried()
+    with quick(monkeypatch, 0.05, 3600.0):
+        async with converter() as gateway:
+            gateway.closes_at_once = True
+            async with kept_open(Bus(gateway.port, opener=tried), lambda: 0.0):
+                assert min(await tried.times(5)) >= 0.05
+
+
+async def test_a_connection_through_a_slow_network_is_believed_when_it_outlives_the_one_before() -> None:
+    lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_later(0.3, lost.set_result, "the connection was closed")
+    assert not await bus_module.proves_itself(lost, 0.5), "0.3 s after one that lasted 0.5 s are no proof"
+    assert await bus_module.proves_itself(asyncio.get_running_loop().create_future(), 0.01)
 
 
 async def test_a_port_that_is_given_up_ends_conversations_as_a_lost_one_does() -> None:

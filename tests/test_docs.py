@@ -92,7 +92,7 @@ def other_sentences() -> list[str]:
     """What is said by others than the table."""
     advice = advice_on((), WATER, "auto", 60, None)
     literally = "the telegram is encrypted: it has no readable values", "another meter answers here now"
-    sources = "".join((ROOT / "mbusd" / name).read_text("utf-8") for name in ("normalise.py", "attendance.py"))
+    sources = "".join((ROOT / "mbusd" / name).read_text("utf-8") for name in ("recognition.py", "attendance.py"))
     assert all(text in sources for text in literally)
     return [str(advice), str(Stale()), *literally]
 

@@ -2,12 +2,19 @@
 
 import json
 import signal
+import sys
+import time
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
+import pytest
+
+from mbusd.clock import start_of_machine
+from mbusd.sinks.undated import FILES
 from mbusd.spool import FILE
-from tests.mosquitto import Ear, ear, free_port, mosquitto
-from tests.processes import Running, started
+from tests.mosquitto import PATIENCE, Ear, ear, free_port, mosquitto
+from tests.processes import Running, program, started
 from tests.test_system import RATE, without_trouble
 
 HISTORY = "mbusd/heat_pump/history"
@@ -109,3 +116,41 @@ async def test_without_history_there_is_none(tmp_path: Path) -> None:
             await daemon.says("is away")
             await reads(daemon, 2)
             assert not (tmp_path / "state" / FILE).exists()
+
+
+async def test_what_was_read_before_the_clock_was_set_comes_with_its_time_even_after_kill_9(
+    tmp_path: Path,
+) -> None:
+    bus, start = free_port(), start_of_machine()
+    if start is None:
+        pytest.skip("this machine does not name its starts")
+    undated = tmp_path / "state" / FILES.format(start)
+    daemon = (sys.executable, "-X", "dev", "-m", "tests.unset_clock", "run", "-c")
+    with mosquitto(tmp_path) as broker:
+        file = str(configuration(tmp_path, broker.port, bus))
+        async with (
+            started("simulate", "--tcp", f"127.0.0.1:{bus}", "--baudrate", RATE),
+            ear(broker.port) as listener,
+        ):
+            began = time.time()
+            async with program(*daemon, file) as first:
+                await reads(first, 3)
+                assert json.loads(await listener.said("mbusd/heat_pump"))["time"] is None
+                await first.ends(signal.SIGKILL)
+            assert undated.exists()
+            async with program(*daemon, file) as second:
+                await reads(second, 3)
+                assert listener.payloads(HISTORY) == listener.payloads(EMONCMS) == []
+                known = read(first, second)
+                second.process.send_signal(signal.SIGUSR1)
+                await listener.until(lambda ear: len(ear.payloads(HISTORY)) > known)
+                await listener.until(lambda ear: bool(json.loads(ear.last["mbusd/heat_pump"])["time"]))
+                assert not undated.exists()
+                assert await second.ends(signal.SIGTERM) == 0
+                assert without_trouble(second)
+            check(listener)
+            moments = [datetime.fromisoformat(json.loads(one)["time"]) for one in listener.payloads(HISTORY)]
+            assert int(began) <= moments[0].timestamp()
+            assert moments[-1].timestamp() <= time.time()
+            assert len(moments) >= read(first, second) - 3  # kill -9 takes what is on its way to the disk
+            assert all((later - earlier).total_seconds() < PATIENCE for earlier, later in pairwise(moments))

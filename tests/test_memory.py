@@ -2,7 +2,9 @@
 
 import json
 import logging
+from dataclasses import asdict
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -55,10 +57,6 @@ def test_it_is_written_only_when_something_has_changed(tmp_path: Path) -> None:
         '{"version": 2, "buses": {}}',
         '{"version": 1, "buses": []}',
         '{"version": 1, "notes": 5}',
-        '{"version": 1, "buses": {"a": {"meters": [{"address": "x", "found_at": "2026-11-20", "identity": null}]}}}',
-        '{"version": 1, "buses": {"a": {"meters": [{"address": "5", "found_at": "noon", "identity": null}]}}}',
-        '{"version": 1, "buses": {"a": {"meters": [{"address": "5", "found_at": "2026-11-20", "identity": {}}]}}}',
-        '{"version": 1, "buses": {"a": {"meters": [], "scanned": "all"}}}',
         "[" * 100_000,
     ],
 )
@@ -71,6 +69,92 @@ def test_a_broken_file_is_put_aside(text: str, tmp_path: Path, caplog: pytest.Lo
     memory.keep_meters("a", FOUND)
     memory.save()
     assert json.loads((tmp_path / FILE).read_text())["version"] == 1
+
+
+def entry(
+    address: str = "5", found_at: str = "2026-11-20T12:00:00+00:00", who: dict[str, object] | None = None
+) -> dict[str, object]:
+    """A meter as the file has it; `who`: what is different from HEAT in its identity, None: it has none."""
+    return {"address": address, "found_at": found_at, "identity": None if who is None else asdict(HEAT) | who}
+
+
+@pytest.mark.parametrize(
+    "absurd",
+    [
+        None,
+        7,
+        {},
+        entry("x"),
+        entry("251"),
+        entry("\ud800"),
+        entry(found_at="noon"),
+        entry(found_at="0001-01-01T00:00:00+14:00"),
+    ],
+)
+def test_an_absurd_meter_costs_only_itself_and_the_certainty_that_none_is_missing(
+    absurd: object, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = {"port": "/dev/a", "scanned": "both", "meters": [entry("7")]}
+    bad = {"port": "/dev/b", "scanned": "both", "meters": [entry("5"), absurd, entry("6")]}
+    document = {"version": 1, "buses": {"a": good, "b": bad}, "notes": {"x": 1}}
+    (tmp_path / FILE).write_text(json.dumps(document))
+    memory = Memory.load(tmp_path)
+    assert [one.address for one in memory.meters("a")] == ["7"]
+    assert [one.address for one in memory.meters("b")] == ["5", "6"]
+    assert (memory.has_scanned("a", "both"), memory.has_scanned("b", "both")) == (True, False)
+    assert memory.note("x") == 1
+    (line,) = caplog.messages
+    assert "1 entries cannot be read" in line
+    assert "bus b" in line
+    assert sorted(path.name for path in tmp_path.iterdir()) == [FILE]
+
+
+@pytest.mark.parametrize("bus", [None, [], {}, {"meters": None}, {"meters": [], "scanned": ["both"]}])
+def test_an_absurd_bus_costs_only_itself(bus: object, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    good = {"port": 5, "scanned": "both", "meters": [entry("7")]}
+    (tmp_path / FILE).write_text(json.dumps({"version": 1, "buses": {"a": good, "b": bus}, "notes": {}}))
+    memory = Memory.load(tmp_path)
+    assert [one.address for one in memory.meters("a")] == ["7"]
+    assert (memory.meters("b"), memory.has_scanned("b", "both")) == ((), False)
+    assert len(caplog.messages) == 1
+
+
+@pytest.mark.parametrize(
+    "absurd",
+    [
+        {"address": "x"},
+        {"address": HEAT.address[:8]},
+        {"identification": "87654321"},
+        {"version": 256},
+        {"medium": -1},
+        {"version": 10**17},
+        {"manufacturer": "KAMSTRUP"},
+        {"medium_name": "heat\n" * 1000},
+        {"medium_name": "\ud800"},
+    ],
+)
+def test_a_meter_that_is_said_to_be_nobody_tells_itself_who_it_is(absurd: dict[str, object], tmp_path: Path) -> None:
+    bus = {"port": "", "scanned": "both", "meters": [entry("5", who=absurd), entry("6", who={})]}
+    (tmp_path / FILE).write_text(json.dumps({"version": 1, "buses": {"a": bus}, "notes": {}}))
+    memory = Memory.load(tmp_path)
+    assert [one.identity for one in memory.meters("a")] == [None, HEAT]
+
+
+def test_a_note_of_what_is_no_json_is_null_and_can_be_saved(tmp_path: Path) -> None:
+    memory = Memory.load(tmp_path)
+    memory.set_note("x", {"rate": float("inf"), "name": "\ud800", "\udfff": 1, "count": 10**400, "kept": [Decimal(1)]})
+    memory.save()
+    known = {"rate": None, "name": None, "count": None, "kept": [1]}
+    assert memory.note("x") == Memory.load(tmp_path).note("x") == known
+
+
+def test_a_file_that_fills_the_memory_of_the_machine_is_not_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (tmp_path / FILE).open("wb") as file:
+        file.truncate(2**40)  # without anything in it
+    assert Memory.load(tmp_path).meters("a") == ()
+    assert f"{2**40} bytes are no state" in caplog.text
 
 
 def test_without_a_folder_it_is_said_once_and_nothing_is_written(caplog: pytest.LogCaptureFixture) -> None:

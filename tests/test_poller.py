@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from typing import TypeVar
 import pytest
 
 from mbusd import bus as bus_module
+from mbusd import deafness, rounds
 from mbusd.bus import Bus
 from mbusd.mbus.frames import Frame, LongFrame, ShortFrame, encode
 from mbusd.mbus.link import Conversation
@@ -34,7 +36,7 @@ from mbusd.model import (
 from mbusd.poller import Poller
 from mbusd.settings import BusSettings
 from mbusd.simulator import Answer, Fault, SimulatedBus, SimulatedMeter
-from mbusd.transport import Port
+from mbusd.transport import Port, ProtocolFactory, open_port
 from mbusd.virtual_bus import opened
 from tests.wires import PATIENCE, converter
 
@@ -375,6 +377,28 @@ async def test_a_meter_whose_budget_is_used_up_is_left_alone_for_twice_as_long(t
     assert asked_at[1] - asked_at[0] > 1.0
 
 
+async def test_a_meter_that_has_fewer_telegrams_than_before_is_read_again_once_it_was_called_silent(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As long as it may have been a power cut in the middle, what there is is not published."""
+    telegrams = [["04 06 0A 00 00 00"], ["04 13 0A 00 00 00"], ["02 5A 0A 00"]]
+    who = {"address": 5, "identification": "00000005", "manufacturer": "SON", "medium": 4}
+    wire = Wiretap(meter_from(who | {"telegrams": telegrams}))
+    async with house(wire, tmp_path, *named(5)) as (poller, seen):
+        (whole,) = (await asked(poller, "m5")).readings
+        one = meter_from(who | {"telegrams": telegrams[:2]})
+        one.behaviour.endless = True
+        wire.meters[:] = [one]
+        failed = [(await asked(poller, "m5")).error for _ in range(3)]
+        assert all("began anew in the middle" in str(error) for error in failed)
+        (rest,) = (await asked(poller, "m5")).readings
+        assert len(seen.readings("m5")) == 2
+    assert (len(whole.measurements), len(rest.measurements)) == (3, 2)
+    assert rest.problems
+    (told,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert "2 of 3 telegrams" in told
+
+
 # ------------------------------------------------------------------------------------------------ who is it?
 
 
@@ -473,6 +497,73 @@ async def test_without_a_bus_meters_are_offline_and_requests_are_answered_at_onc
     assert online[-1] is True
     assert seen.infos("m5")[-1].failures == 0  # the port's trouble is not the meter's
     assert sum("away" in message for message in caplog.messages) == 1
+
+
+async def test_meters_are_back_one_poll_after_their_port_however_long_it_was_away(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(bus_module, "REOPEN_SECONDS", (0.02, 3600.0))
+    wire, seen, tries = Wiretap(meter(5)), Seen(), 0
+
+    async def opener(port: Port, protocol: ProtocolFactory) -> asyncio.Transport:
+        nonlocal tries
+        tries += 1
+        seen.look_again()
+        return await open_port(port, protocol)
+
+    async with opened(wire, tcp=("127.0.0.1", 0), baudrate=0) as served:
+        assert served.tcp is not None
+        port = f"tcp://127.0.0.1:{served.tcp[1]}"
+    house = settings(port, {"name": "m5", "address": 5, "interval": "1s"}, *named(6), interval="1h")
+    async with polled(house, seen, Bus(Port(port, 38400), 0.0, opener)):
+        await seen.until(lambda: tries == 3)
+        async with opened(wire, tcp=("127.0.0.1", served.tcp[1]), baudrate=0):
+            await seen.until(lambda: seen.readings("m5"))
+    assert [event.up for event in seen.of(BusChanged)] == [False, True]
+    assert sum("away" in message for message in caplog.messages) == 1
+
+
+async def test_a_connection_that_was_made_anew_for_its_silence_is_used_at_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(deafness, "DEAF_SECONDS", 0.0)
+    monkeypatch.setattr(rounds, "HEARTBEAT_SECONDS", 3600.0)
+    async with converter() as gateway:
+        bus = Bus(gateway.port, window=0.0)
+        async with polled(settings(gateway.port.name, *named(5, 6, 7), interval="1s"), Seen(), bus):
+            assert len(await (await gateway.peer(1)).hears(5)) == 5
+    assert "away" not in caplog.text, "it is no news"
+
+
+@pytest.mark.parametrize(
+    ("meters", "seconds"),
+    [
+        ([{"address": 5, "interval": "20s"}, {"address": 6}], 20.0),
+        ([{"address": 5, "interval": "20s", "alarms": "10s"}], 10.0),
+        ([{"address": 5, "interval": "*/5 * * * *"}, {"address": 6, "interval": "manual"}], 300.0),
+        ([{"address": 5, "interval": "manual"}], math.inf),
+        ([], math.inf),
+    ],
+)
+async def test_a_port_that_is_away_is_looked_for_as_often_as_its_quickest_meter_is_asked(
+    meters: list[dict[str, object]], seconds: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[float] = []
+
+    class Curious(Bus):
+        async def keep_open(
+            self,
+            changed: Callable[[bool, str], None],
+            reopened: Callable[[], None] = lambda: None,
+            longest: Callable[[], float] = lambda: 0.0,
+            resumed: Callable[[], None] = lambda: None,
+        ) -> None:
+            asked.append(longest())
+            await super().keep_open(changed, reopened, longest, resumed)
+
+    async with polled(settings("/dev/ttyNONE", *meters, interval="1h"), Seen(), Curious(Port("/dev/ttyNONE"))):
+        assert asked == [seconds]
+    assert len(warnings(caplog)) == 1, "the port is away"
 
 
 async def test_a_read_out_that_the_port_leaves_alone_is_told_at_once_and_does_not_spin(

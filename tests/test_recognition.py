@@ -4,6 +4,7 @@ import json
 import tracemalloc
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, tzinfo
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from mbusd.mbus.errors import DecodeError
 from mbusd.mbus.fetching import address_in
 from mbusd.mbus.frames import LongFrame, parse
 from mbusd.mbus.layout import layouts_of
-from mbusd.mbus.profile import Profile
+from mbusd.mbus.profile import DataField, DataLayout, Naming, Profile
 from mbusd.mbus.records import outline
 from mbusd.mbus.telegram import Telegram, decode, decode_whole
 from mbusd.model import Identity, Reading
@@ -288,6 +289,35 @@ def test_an_own_profile_is_not_mixed_up_with_another() -> None:
     assert learnt(sent, BERLIN, named).identity.medium == 7
     assert learnt(sent, BERLIN, named).model == "a meter"
     assert learnt(sent, BERLIN, plain).model == ""
+
+
+def test_an_encrypted_telegram_is_known_again_and_told() -> None:
+    """It has no values, and says so each time; its status moves."""
+    header = bytes([*long_header(status=4)[:10], 0x20, 0x05])
+    sent = frame("7A 11 24 95 30 02 11 92 A8 7F 00 01 02 03 04 05", header)
+    taken = learnt(sent)
+    assert taken.draft is not None
+    assert taken == whole([sent])
+    assert taken.problems == ("the telegram is encrypted: it has no readable values",)
+    assert state(taken) == '{"time": "2026-11-20T12:00:00Z", "status": ["power_low"]}'
+
+
+def test_fields_of_a_profile_may_share_bytes() -> None:
+    """One counter and its low half, and a BCD that begins inside it."""
+    litres = Naming("volume", unit="m3", factor=Decimal("0.001"), kind="number")
+    fields = (
+        DataField(0, 4, "int", litres),
+        DataField(0, 2, "int", Naming("volume", ("low",), unit="m3", factor=Decimal("0.1"), kind="number")),
+        DataField(1, 2, "bcd", Naming("volume", ("digits",), unit="m3", factor=Decimal("0.1"), kind="number")),
+        DataField(6, 4, "bcd", Naming("energy", ("digits",), unit="Wh", factor=Decimal(10), kind="number")),
+        DataField(4, 2, "bcd", Naming("power", unit="W", factor=Decimal("0.1"), kind="number")),
+    )
+    profile = Profile("KAM", "a meter", "a test", data=(DataLayout(fields),))
+    sent = frame("04 06 01 00 00 00 0F 39 30 12 00 34 12 78 56 34 12")
+    right = state(whole([sent], profile=profile))
+    assert '"volume": 1191.993, "volume_low": 1234.5, "volume_digits": 123' in right
+    assert learnt(sent, BERLIN, profile).draft is not None
+    assert state(learnt(sent, BERLIN, profile)) == right
 
 
 def test_an_address_of_a_known_meter_is_that_of_its_header() -> None:

@@ -96,7 +96,7 @@ def test_what_waits_is_sent_in_order_after_a_restart(tmp_path: Path) -> None:
     fill(spool, 1, 2, 3)
     spool.extend(Entry(TOPIC, str(number), NOON) for number in (4, 5))
     first, *_ = spool.head(1)
-    assert first == (first.number, TOPIC, "1")
+    assert first == (first.number, TOPIC, "1", NOON + 1)
     drop_first(spool, 2)
     spool.close()
     later = spool_in(tmp_path)

@@ -118,8 +118,8 @@ async def run_set_address(question: SetAddress, *, as_json: bool, opener: Opener
 async def run_set_clock(question: SetClock, *, as_json: bool, opener: Opener = open_port) -> int:
     """Set the clock and print what came of it. Raises TransportError."""
     line = question.line
-    clock = local_clock(question.time, question.zone, standard_time=question.standard_time)
     try:
+        clock = local_clock(question.time, question.zone, standard_time=question.standard_time)
         kind = clock_type(question.time, question.kind)
     except ValueError as error:
         _complain(line, str(error))

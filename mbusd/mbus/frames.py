@@ -107,28 +107,33 @@ def _parse_short(data: bytes) -> ShortFrame:
 
 
 def _parse_long(data: bytes) -> LongFrame:
-    if len(data) < 4 or data[3] != LONG:
-        raise DecodeError("start", "a long frame begins 68 L L 68", min(len(data), 3))
-    if data[1] != data[2]:
-        raise DecodeError("length", f"the length bytes differ: {data[1]:02X} and {data[2]:02X}", 2)
-    length = data[1]
-    if length < 3:
-        raise DecodeError("length", f"L is {length}, a long frame has 3 at least", 1)
-    if len(data) != length + 6:
-        raise DecodeError(
-            "length", f"L says {length + 6} bytes in all, here are {len(data)}", min(len(data), length + 6)
-        )
-    if data[-1] != STOP:
-        raise DecodeError("stop", f"the stop byte is {data[-1]:02X}, not 16", len(data) - 1)
+    length = len(data) - 6
+    if length < 3 or not data[1] == data[2] == length or data[3] != LONG or data[-1] != STOP:
+        raise _trouble(data)
     checksum = adler32(data[4:-2]) - 1 & 0xFF  # its low half is 1 and the sum, which is less than its modulus
     if checksum != data[-2]:
-        raise DecodeError("checksum", f"the checksum is {data[-2]:02X}, {checksum:02X} would be right", len(data) - 2)
+        raise DecodeError("checksum", f"the checksum is {data[-2]:02X}, {checksum:02X} would be right", length + 4)
     frame = _new(LongFrame)
     _set_control(frame, data[4])
     _set_address(frame, data[5])
     _set_ci(frame, data[6])
-    _set_data(frame, bytes(data[7:-2]))
+    _set_data(frame, data[7:-2])
     return frame
+
+
+def _trouble(data: bytes) -> DecodeError:
+    """What is wrong with the bytes around those of a long frame."""
+    if len(data) < 4 or data[3] != LONG:
+        return DecodeError("start", "a long frame begins 68 L L 68", min(len(data), 3))
+    if data[1] != data[2]:
+        return DecodeError("length", f"the length bytes differ: {data[1]:02X} and {data[2]:02X}", 2)
+    length = data[1]
+    if length < 3:
+        return DecodeError("length", f"L is {length}, a long frame has 3 at least", 1)
+    if len(data) != length + 6:
+        text = f"L says {length + 6} bytes in all, here are {len(data)}"
+        return DecodeError("length", text, min(len(data), length + 6))
+    return DecodeError("stop", f"the stop byte is {data[-1]:02X}, not 16", len(data) - 1)
 
 
 _new = LongFrame.__new__

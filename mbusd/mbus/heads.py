@@ -71,6 +71,7 @@ class Head:
     convert: Convert
     exponent: int | None  # power of ten of the last digit of a number that is an integer
     is_empty: bool  # no data, and nothing to say of it: padding of zero bytes
+    staying: bytes  # ones where bytes stay the same from one telegram to the next, zeros for the data
 
     @property
     def shift(self) -> int | None:
@@ -79,11 +80,19 @@ class Head:
         return said.exponent if said.factor is None and said.offset is None else None
 
 
+SHORT: Final[dict[bytes, Head]] = {}
+"""Heads that were met and whose own bytes tell where they end, so that none of them begins with another."""
+
+
 def head_at(data: bytes, start: int) -> Head:
     """The head that stands at `start`. Raises DecodeError where nobody can know how long the record is."""
     plain = _PLAIN.match(data, start)
     if plain is not None:
-        return _plain_head(plain[0])
+        head = _plain_head(plain[0])
+        if len(SHORT) >= MOST_HEADS:
+            SHORT.clear()
+        SHORT[head.data] = head
+        return head
     if data[start] & 0x0F == 0x0F:
         raise DecodeError("reserved_dif", f"DIF {data[start]:02X} is not defined, the length of its record unknown")
     dib_end = _chain_end(data, start, 1 + MOST_EXTENSIONS, "dif")
@@ -124,9 +133,11 @@ def _plain_head(data: bytes) -> Head:
     vib, function = data[dib_end:vib_end], FUNCTIONS[dib[0] >> 4 & 3]
     exponent = None if coding == "real" else _resolution(said)
     is_empty = coding == "none" and said.record_error is None
+    staying = b"\xff" * len(data) + bytes(size)
     return Head(
-        data, dib, vib, function, storage, tariff, subunit, coding, size, said, kind, convert, exponent, is_empty
-    )
+        data, dib, vib, function, storage, tariff, subunit, coding, size, said, kind, convert, exponent, is_empty,
+        staying,
+    )  # fmt: skip
 
 
 def _chain_end(data: bytes, start: int, most: int, part: Literal["dif", "vif"]) -> int:

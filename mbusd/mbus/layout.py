@@ -14,13 +14,13 @@ MOST_LAYOUTS = 8  # of one kind: telegrams of one read-out can be of one length
 MOST_LESSONS = 64  # of one kind, at first; whoever never says the same twice is learnt from rarely
 RARELY = 16  # telegrams a lesson
 
-_MOVING: Final[dict[int, tuple[tuple[int, int], ...]]] = {
-    0x72: ((0, 4), (8, 10)),
-    0x76: ((0, 4), (8, 10)),
-    0x7A: ((0, 2),),
-    0x78: (),
+_HEADERS: Final = {
+    0x72: bytes.fromhex("00000000 FFFFFFFF 0000 FFFF"),
+    0x76: bytes.fromhex("00000000 FFFFFFFF 0000 FFFF"),
+    0x7A: bytes.fromhex("0000 FFFF"),
+    0x78: b"",
 }
-"""The bytes of the headers that move, by CI field: identification, access number, status."""
+"""By CI field: ones for the bytes of the header that stay; not identification, access number and status."""
 
 
 class Layout:
@@ -28,12 +28,9 @@ class Layout:
 
     __slots__ = ("mask", "outline", "skeleton")
 
-    def __init__(self, ci: int, data: bytes, whole: int, outline: Outline | None, offset: int) -> None:
+    def __init__(self, ci: int, whole: int, outline: Outline | None) -> None:
         self.outline = outline
-        spans, maker = ((), offset) if outline is None else (outline.spans, outline.maker)
-        staying = bytearray(b"\xff") * (len(data) if maker is None else maker)
-        for start, end in (*_MOVING[ci], *spans):
-            staying[start:end] = bytes(end - start)
+        staying = _HEADERS[ci] if outline is None else _HEADERS[ci] + outline.staying
         self.mask = int.from_bytes(staying, "little")
         self.skeleton = whole & self.mask
 

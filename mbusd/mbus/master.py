@@ -7,7 +7,7 @@ went wrong, and SND_NKE opens the link again.
 from dataclasses import dataclass, field, replace
 
 from mbusd.mbus.address import Address, SecondaryAddress
-from mbusd.mbus.errors import Stale
+from mbusd.mbus.errors import MBusError, Stale
 from mbusd.mbus.fetching import (
     MOST_TELEGRAMS,
     SELECT,
@@ -28,6 +28,7 @@ from mbusd.mbus.telegram import Telegram
 __all__ = [  # with what a read-out is made of
     "MOST_TELEGRAMS",
     "SELECT",
+    "Interrupted",
     "LinkState",
     "ReadOut",
     "address_of",
@@ -38,6 +39,16 @@ __all__ = [  # with what a read-out is made of
     "snd_nke",
     "understand",
 ]
+
+
+PASSES = 3  # over the telegrams of a meter that begins anew in the middle
+
+
+class Interrupted(MBusError):
+    """The meter began anew in the middle of its telegrams, each time that it was read: what there is is not all."""
+
+    def __init__(self, sent: int, due: int) -> None:
+        super().__init__(f"it began anew in the middle, {PASSES} times: {sent} of {due} telegrams, not published")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +91,7 @@ def read_out(
 
     An old telegram that is sent again is no reading, nor is one that breaks off where it used to go on: the link is
     reset and the meter read once more. Raises NoAnswer, Refused (the meter sent an application error), WrongMeter,
-    Stale, DecodeError (data that are no telegram).
+    Stale, Interrupted, DecodeError (data that are no telegram).
     """
     recipe = recipe or Recipe()
     link = link or LinkState()
@@ -96,10 +107,13 @@ def read_out(
             raise Stale
         else:
             counts = False
+    if _is_cut(result, link):
+        result = yield from _read(address, replace(recipe, nke="always"), attempts, fcb=None)
+        if _is_cut(result, link):
+            raise Interrupted(len(result.telegrams), len(link.before))
     if link.before and _access_number(link.before[0]) != _access_number(result.telegrams[0]):
         counts = True
-    fcb = None if _is_cut(result, link) else result.link.fcb
-    return replace(result, link=LinkState(fcb, result.telegrams, counts, insists))
+    return replace(result, link=LinkState(result.link.fcb, result.telegrams, counts, insists))
 
 
 def _is_old(result: ReadOut, link: LinkState, address: Address) -> bool:

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from mbusd.mbus import values
 from mbusd.mbus.errors import DecodeError
-from mbusd.mbus.heads import DATA_FIELDS, Coding, Function, Head, Kind, Value, head_at
+from mbusd.mbus.heads import DATA_FIELDS, SHORT, Coding, Function, Head, Kind, Value, head_at
 from mbusd.mbus.vif import Effect
 
 __all__ = [
@@ -72,10 +72,15 @@ class DataBlock:
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """Where the records of a block stand: the heads and the spans of their data, and where the maker's block begins."""
+    """Where the records of a block stand: the heads and the spans of their data, and where the maker's block begins.
+
+    `staying`: ones for the bytes that stay the same from one telegram to the next, zeros for those of data; as far as
+    there are records.
+    """
 
     heads: list[Head]
     spans: list[Span]
+    staying: bytes
     maker: int | None = None
     more_follows: bool = False
     error: DecodeError | None = None
@@ -90,30 +95,33 @@ def outline(data: bytes, start: int, offset: int = 0) -> Outline:
     """Where the records stand in `data` from byte `start`; `offset` is the number of byte 0 in errors. Never raises."""
     heads: list[Head] = []
     spans: list[Span] = []
-    at, length = start, len(data)
+    staying: list[bytes] = []
+    at, length, known = start, len(data), SHORT.get
     try:
         while at < length:
-            dif = data[at]
-            if dif in (0x0F, 0x1F):
-                return Outline(heads, spans, at + 1, dif == 0x1F)
-            if dif == 0x2F:
-                at += 1
-                continue
-            head = head_at(data, at)
-            begin = at + len(head.data)
-            end = begin + head.size
+            head = known(data[at : at + 2]) or known(data[at : at + 3]) or known(data[at : at + 4])
+            if head is None:
+                dif = data[at]
+                if dif in (0x0F, 0x1F):
+                    return Outline(heads, spans, b"".join((*staying, b"\xff")), at + 1, dif == 0x1F)
+                if dif == 0x2F:
+                    staying.append(b"\xff")
+                    at += 1
+                    continue
+                head = head_at(data, at)
+            end = at + len(head.staying)
+            begin = end - head.size
             if end > length:
-                break
+                text = f"{head.size} bytes of a value are due, {length - begin} are there"
+                raise DecodeError("premature_end_of_data", text)  # noqa: TRY301 - as where a head ends too early
             if not head.is_empty:
                 heads.append(head)
                 spans.append((begin, end))
+            staying.append(head.staying)
             at = end
     except DecodeError as error:
-        return Outline(heads, spans, error=DecodeError(error.code, error.message, offset + at))
-    if at >= length:
-        return Outline(heads, spans)
-    text = f"{head.size} bytes of a value are due, {length - begin} are there"
-    return Outline(heads, spans, error=DecodeError("premature_end_of_data", text, offset + at))
+        return Outline(heads, spans, b"", error=DecodeError(error.code, error.message, offset + at))
+    return Outline(heads, spans, b"".join(staying))
 
 
 def records_of(said: Outline, data: bytes, *, high_byte_first: bool = False) -> DataBlock:

@@ -150,7 +150,7 @@ def _new_to(layouts: Layouts, frame: LongFrame, whole: int) -> Telegram:
     said = None if _encrypts(signature) else outline(data, size, DATA_OFFSET)
     if said is not None and said.error is not None:
         return _variable(frame)
-    layout = Layout(frame.ci, frame.data, whole, said, size)
+    layout = Layout(frame.ci, whole, said)
     layouts.learn(layout)
     return _fitting(frame, layout, whole)
 

@@ -81,28 +81,6 @@ def real(raw: bytes) -> Decimal:
 def shortest(raw: bytes) -> str:
     """The digits of a real, perhaps with an exponent, as few as tell it from all other singles."""
     (number,) = _SINGLE.unpack(raw)
-    bits = int.from_bytes(raw, "little")
-    half = _HALVES[bits >> 23 & 0xFF]
-    if not half or not bits & 0x7FFFFF:
-        return _tried(number, raw)
-    # Neighbours are as far below as above: what is nearer than half the way to them stands for this number, and if p
-    # digits do, p + 1 do. Fewer than seven, their last zeros not counted, are found with the first attempt.
-    shown = f"{number:.7g}"
-    away = abs(float(shown) - number)
-    if away < half:
-        shorter = shown if len(shown) < 7 else f"{number:.6g}"
-        away = abs(float(shorter) - number)
-        if away != half:
-            return shorter if away < half else shown
-    elif away > half:
-        shown = f"{number:.8g}"
-        away = abs(float(shown) - number)
-        if away != half:
-            return shown if away < half else f"{number:.9g}"
-    return _tried(number, raw)
-
-
-def _tried(number: float, raw: bytes) -> str:
     if not math.isfinite(number):
         _no_value(f"the real {_hex(raw)} is not a number")
     for places in range(1, 9):
@@ -112,9 +90,60 @@ def _tried(number: float, raw: bytes) -> str:
     return f"{number:.9g}"
 
 
+def nearest(raw: bytes) -> tuple[int, int] | None:
+    """The decimal of `shortest` as an integer and the power of ten it is to be divided by; None: not known so quickly.
+
+    Whatever is nearer to a number than half the way to its neighbours stands for it.
+    """
+    (number,) = _SINGLE.unpack(raw)
+    mantissa, exponent = math.frexp(number)
+    if exponent not in _SCALES or not -1e30 < number < 1e30:
+        return None
+    limit, below, above = _SCALES[exponent]
+    scale, near, places = below if -limit < number < limit else above
+    many = number * scale
+    digits = round(many)
+    away = abs(digits - many)
+    if not away:
+        return digits, places
+    if mantissa in _POWERS or abs(away - near) < _DOUBT or away > 0.5 - _DOUBT:
+        return None
+    if away > near:
+        return _eight_or_nine(10 * many, 10 * near, places + 1)
+    last = digits % 10
+    if 1 < last < 9 or not last:
+        return digits, places
+    shorter = digits - 1 if last == 1 else digits + 1
+    away = abs(shorter - many)
+    return None if abs(away - near) < _DOUBT else (shorter if away < near else digits, places)
+
+
+def _eight_or_nine(many: float, near: float, places: int) -> tuple[int, int] | None:
+    """A number that seven digits cannot tell from its neighbours."""
+    digits = round(many)
+    away = abs(digits - many)
+    if abs(away - near) < _DOUBT or away > 0.5 - _DOUBT:
+        return None
+    if away < near:
+        return digits, places
+    digits = round(10 * many)
+    return None if abs(digits - 10 * many) > 0.5 - _DOUBT else (digits, places + 1)
+
+
+def _scale(exponent: int, places: int) -> tuple[float, float, int]:
+    """What makes an integer of a number; half the way from it to the next; the places behind the point."""
+    return 10.0**places, 2.0 ** (exponent - 25) * 10.0**places, places
+
+
 _SINGLE = struct.Struct("<f")
-_HALVES = (0.0, *(2.0 ** (exponent - 151) for exponent in range(1, 255)), 0.0)
-"""Half the distance of neighbours, by the exponent; 0 where there is none, or the exponent says something else."""
+_DOUBT = 1e-6  # of numbers with nine digits before the point: more than what rounding makes of them
+_POWERS = frozenset({0.5, -0.5})  # of two: the neighbours are not as far below as above
+_SCALES = {
+    exponent: (10.0 ** (7 - places), _scale(exponent, places), _scale(exponent, places - 1))
+    for exponent in range(-14, 44)
+    for places in [6 - math.floor(math.log10(2.0 ** (exponent - 1)))]
+}
+"""By the exponent: how large a number with seven digits can be, how to make one of it, and of a larger one."""
 
 
 def _packs_to(number: float, raw: bytes) -> bool:

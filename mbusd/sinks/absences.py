@@ -26,7 +26,10 @@ class Absences:
         """A read-out brought these."""
         counts = self._counts.get(meter, {})
         left = {key: count + 1 for key, count in counts.items() if key not in keys and count + 1 < READINGS_WITHOUT}
-        self._counts[meter] = left
+        if left:
+            self._counts[meter] = left
+        else:
+            self._counts.pop(meter, None)
 
     def forget(self, meter: str) -> None:
         """Another meter goes by this name now."""

@@ -11,8 +11,10 @@ from collections.abc import Collection, Mapping
 from mbusd.exact_json import JsonValue, dumps
 from mbusd.sinks.entities import DOCUMENT
 from mbusd.sinks.homeassistant import Discovery, Payload
+from mbusd.sinks.packed import Packed, Press
 
 MOST_UNHEARD = 50  # devices that went while Home Assistant may have been away
+_NO_NAME, _LONGEST_NAME = frozenset("/+#"), 1000
 _KEY = re.compile(re.escape(DOCUMENT) + r'\.get\(("(?:[^"\\]|\\.)*")\)')  # as entities.py writes it
 _OF_EVERY_READING = ("time", "status")
 
@@ -23,18 +25,19 @@ Messages = list[tuple[str, str]]
 class Announcements:
     """Remembers the last payload of each discovery topic; sends nothing itself.
 
-    As text: that is a tenth of what its objects take, and a block of flats has thousands.
+    Packed: that is a hundredth of what its objects take, and a block of flats has thousands.
     """
 
     def __init__(self, discovery: Discovery) -> None:
         self._discovery = discovery
-        self._known: dict[str, tuple[str, str]] = {}  # state topic and payload, by topic
-        self._showing: dict[str, dict[str, None]] = {}  # topics by the name of the meter whose readings they show
+        self._press = Press()
+        self._known: dict[str, tuple[str, Packed]] = {}  # state topic and payload, by topic
+        self._showing: dict[str, tuple[str, ...]] = {}  # topics by the name of the meter whose readings they show
         self.parked: dict[str, str] = {}
         """Topics of devices whose name another one has taken, which itself had this name before: a swap, perhaps."""
         self.is_heard = False
         """Whether Home Assistant is there for certain: what it does not hear of being taken back, it keeps for ever."""
-        self._unheard: dict[str, str] = {}  # what was taken back meanwhile, by topic
+        self._unheard: dict[str, Packed] = {}  # what was taken back meanwhile, by topic
         self._left: dict[str, set[str]] = {}  # keys by meter
         self._left_buses: list[str] = []
 
@@ -111,8 +114,8 @@ class Announcements:
         self.is_heard = True
         unheard, self._unheard = self._unheard, {}
         messages: Messages = []
-        for topic, text in unheard.items():
-            payload: Payload = json.loads(text)
+        for topic, packed in unheard.items():
+            payload: Payload = json.loads(packed.text)
             known = self._payload(topic) if topic in self._known else None
             living = _components(known or {})
             lost = {key: each for key, each in _components(payload).items() if key not in living}
@@ -121,13 +124,16 @@ class Announcements:
             elif lost:
                 gone: Payload = {key: {"p": each["p"]} for key, each in lost.items()}
                 messages += [(topic, dumps(known | {"cmps": {**living, **some}})) for some in (lost, gone, {})]
+                self._keep(topic, known, messages[-1][1])
         return messages
 
     def _take_back(self, topic: str, payload: Payload, components: Mapping[str, Mapping[str, JsonValue]]) -> None:
         """Remember it for Home Assistant, if that is perhaps not there."""
         if components and not self.is_heard:
-            before = _components(json.loads(self._unheard.get(topic, "{}")))
-            self._unheard[topic] = dumps(payload | {"cmps": {**before, **components}})
+            unheard = self._unheard.get(topic)
+            before = {} if unheard is None else _components(json.loads(unheard.text))
+            gone: Payload = payload | {"cmps": {**before, **components}}
+            self._unheard[topic] = self._press.pack(dumps(gone), _kind(gone))
             if len(self._unheard) > MOST_UNHEARD:
                 del self._unheard[next(iter(self._unheard))]
 
@@ -148,9 +154,12 @@ class Announcements:
         """
         if not payload:
             return self._drop(topic)
+        if topic in self._known and self._known[topic][1].text == payload:
+            return True  # our own, as the broker passes it on
         try:
             document = json.loads(payload)
-        except (ValueError, RecursionError):
+            dumps(document)  # what cannot be said again is not ours, whatever it calls itself
+        except (ValueError, RecursionError, OverflowError):
             return False
         if not isinstance(document, dict) or not self._is_ours(topic, document):
             return False
@@ -159,22 +168,26 @@ class Announcements:
 
     def _payload(self, topic: str) -> Payload:
         """What is announced there; empty if nothing is."""
-        return json.loads(self._known[topic][1]) if topic in self._known else {}
+        return json.loads(self._known[topic][1].text) if topic in self._known else {}
+
+    def packed(self, topic: str) -> Packed | None:
+        """The payload that is announced there."""
+        return self._known[topic][1] if topic in self._known else None
 
     def _keep(self, topic: str, payload: Payload, text: str) -> None:
         self._drop(topic)
-        self._known[topic] = str(payload.get("stat_t", "")), text
+        self._known[topic] = str(payload.get("stat_t", "")), self._press.pack(text, _kind(payload))
         name = self._name(topic)
         if name is not None:
-            self._showing.setdefault(name, {})[topic] = None
+            self._showing[name] = (*self._showing.get(name, ()), topic)
 
     def _drop(self, topic: str) -> bool:
         """Whether anything was announced there."""
         name = self._name(topic)
         if name is not None:
-            self._showing[name].pop(topic)
-            if not self._showing[name]:
-                del self._showing[name]
+            left = tuple(other for other in self._showing.pop(name) if other != topic)
+            if left:
+                self._showing[name] = left
         return self._known.pop(topic, None) is not None
 
     def _name(self, topic: str) -> str | None:
@@ -195,7 +208,7 @@ class Announcements:
         """All that is announced, for a broker that may have lost it; the daemon's own devices first."""
         bridge = self._discovery.bridge_topic
         topics = sorted(self._known, key=lambda topic: (topic != bridge, not self._is_of_bus(self._known[topic][0])))
-        return [(topic, self._known[topic][1]) for topic in topics]
+        return [(topic, self._known[topic][1].text) for topic in topics]
 
     def _moves(self, topic: str, payload: Payload, devices: Mapping[str, Payload]) -> bool:
         """Whether an entity of this device belongs to another one now."""
@@ -227,8 +240,9 @@ class Announcements:
             self._left.setdefault(self._name(topic) or "", set()).update(self.keys(topic))
         self.parked[topic] = holder
         aside = self._nowhere(topic, self._payload(topic))
-        self._keep(topic, aside, dumps(aside))
-        return [(topic, self._known[topic][1])]
+        text = dumps(aside)
+        self._keep(topic, aside, text)
+        return [(topic, text)]
 
     def _nowhere(self, topic: str, payload: Payload) -> Payload:
         """The same device, of a meter that does not exist."""
@@ -245,7 +259,7 @@ class Announcements:
         if not state_topic.startswith(prefix):
             return None
         name = state_topic.removeprefix(prefix)
-        return None if "/" in name else name
+        return name if _is_name(name) else None
 
     def _is_ours(self, topic: str, document: Payload) -> bool:
         origin = document.get("o")
@@ -255,6 +269,11 @@ class Announcements:
             return True
         is_device = topic.startswith(f"{self._discovery.discovery_prefix}/device/mbusd_")
         return is_device and (self._is_bus(document) or self._meter(document) is not None)
+
+
+def _is_name(text: str) -> bool:
+    """Whether a meter can be called so; anybody may have left a message that looks like ours."""
+    return text.isprintable() and _NO_NAME.isdisjoint(text) and len(text) <= _LONGEST_NAME
 
 
 def _components(payload: Payload) -> dict[str, Mapping[str, JsonValue]]:
@@ -267,6 +286,12 @@ def _components(payload: Payload) -> dict[str, Mapping[str, JsonValue]]:
         for key, component in components.items()
         if isinstance(component, Mapping) and "p" in component and len(component) > 1
     }
+
+
+def _kind(payload: Payload) -> int:
+    """Equal for devices with the same entities."""
+    components = payload.get("cmps")
+    return hash(tuple(components)) if isinstance(components, Mapping) else 0
 
 
 def _shown(component: Mapping[str, JsonValue]) -> str:

@@ -1,33 +1,42 @@
 """What Home Assistant is told of the daemon, its buses and meters, and when; the messages are made elsewhere. Pure."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Hashable, Iterable, Iterator
 from dataclasses import replace
+from functools import lru_cache
+from typing import TypeVar
 
 from mbusd.model import MeterInfo, Reading
 from mbusd.settings import MeterSettings, Settings, seconds
+from mbusd.shaping import Shape
 from mbusd.sinks.absences import Absences, is_wanted
 from mbusd.sinks.announcements import Announcements
 from mbusd.sinks.homeassistant import Discovery, Payload, Place, is_called_alike, meter_payload
 from mbusd.sinks.own_devices import bridge_payload, bus_payload
+from mbusd.sinks.packed import Packed
 from mbusd.sinks.roll import Roll
-from mbusd.sinks.topics import ONLINE, Message
+from mbusd.sinks.topics import ONLINE, Message, Source
 
 DIGITS = 8  # of an identification
+MOST_SHARED = 512  # places and layouts that several meters have
+T = TypeVar("T", bound=Hashable)
+_AS_SENT = Shape()
 URL = "https://github.com/mbusd/mbusd"
 
 
 class Announcer:
     """Says nothing until it has learnt what an earlier life has left at the broker; nothing at all if not wanted."""
 
-    def __init__(self, settings: Settings, version: str) -> None:
+    def __init__(self, settings: Settings, version: str, source: Source | None = None) -> None:
         home = settings.homeassistant
         base = settings.mqtt.base_topic
         self._settings = settings
+        self._source = source
         self._meters = _meters_of(settings)
         self._discovery = Discovery(base, home.discovery_prefix, version, URL, home.configuration_url or "")
         self._announcements = Announcements(self._discovery)
         self._absences = Absences()
         self._shapes: dict[str, object] = {}
+        self._said: dict[str, Packed] = {}  # what we have retained at the broker, by topic
         self._has_learnt = False
         self._has_cleared = False
         self._gone: set[str] = set()  # topics
@@ -61,8 +70,32 @@ class Announcer:
 
     def heard(self) -> Iterator[Message]:
         """Home Assistant has started: it learns of what went while it was away."""
-        for topic, payload in self._announcements.heard():
-            yield Message(topic, payload, retain=not payload or topic in self._announcements.topics(), is_unique=True)
+        yield from self._tell(self._announcements.heard())
+
+    def again(self) -> Iterator[Message]:
+        """All that was announced in this life, for a broker that may have lost it; the daemon's own devices first."""
+        own = {
+            self._discovery.bridge_topic,
+            *map(self._discovery.bus_topic, (bus.name for bus in self._settings.buses)),
+        }
+        for topic in sorted(self._said, key=lambda topic: topic not in own):
+            if topic in self._said:
+                yield Message(topic, self._said[topic].text, is_unique=True, source=self._source)
+
+    def _tell(self, messages: list[tuple[str, str]]) -> Iterator[Message]:
+        """What has just been noted as announced."""
+        known = self._announcements.topics()
+        told = [
+            Message(topic, payload, retain=not payload or topic in known, is_unique=True, source=self._source)
+            for topic, payload in messages
+        ]
+        for topic in {topic for topic, _ in messages}:
+            packed = self._announcements.packed(topic)
+            if packed is None:
+                self._said.pop(topic, None)
+            else:
+                self._said[topic] = packed
+        yield from told
 
     def learnt(self) -> Iterator[Message]:
         """The broker has told all that it had; the daemon's own devices come first, the meters' point to them."""
@@ -97,7 +130,7 @@ class Announcer:
         aside = {topic for topic, holder in self._announcements.parked.items() if holder not in waiting}
         gone, self._gone = self._gone | aside, set()
         for topic in gone - self._living(infos):
-            yield from _said(self._announcements.forget(topic))
+            yield from self._tell(self._announcements.forget(topic))
 
     def _living(self, infos: Iterable[MeterInfo]) -> set[str]:
         """Topics of the devices of these meters, whatever they are called there."""
@@ -110,7 +143,7 @@ class Announcer:
             own = {self._discovery.bridge_topic: bridge_payload(self._discovery)}
             for bus in self._settings.buses:
                 own[self._discovery.bus_topic(bus.name)] = bus_payload(self._discovery, bus.name)
-            yield from _said(self._announcements.update_own(own))
+            yield from self._tell(self._announcements.update_own(own))
 
     def read(self, meter: str, keys: Collection[str], *, is_exchanged: bool) -> None:
         """A read-out of a meter; `keys`: all that it has had in this life."""
@@ -155,16 +188,15 @@ class Announcer:
             known = self._announcements.keys(topic) - {item.key for item in seen.measurements}
             wanted = [key for key in sorted(known) if settings is None or is_wanted(key, settings.shape)]
             self._absences.expect(seen.meter, wanted)
-        place = replace(
-            _place(info, settings), has_double=any(_is_double(other, seen) for other in infos.called_by_address)
-        )
+        has_double = any(_is_double(other, seen) for other in infos.called_by_address)
+        place = _shared(replace(_place(info, settings), has_double=has_double))
         absent = self._absences.keys(seen.meter)
-        items = [(item.key, item.unit, item.kind, item.decimals) for item in seen.measurements]
+        items = _shared(tuple((item.key, item.unit, item.kind, item.decimals) for item in seen.measurements))
         shape = (seen.identity, seen.flags, place, items, absent)
         if self._shapes.get(seen.meter) == shape:
             return
         self._shapes[seen.meter] = shape
-        yield from _said(self._announcements.update(topic, meter_payload(self._discovery, seen, place), absent))
+        yield from self._tell(self._announcements.update(topic, meter_payload(self._discovery, seen, place), absent))
 
     def clear_leftovers(self, infos: Roll) -> Iterator[Message]:
         """Take back what was announced for meters that left the file.
@@ -180,7 +212,7 @@ class Announcer:
         left = set(self._announcements.leftovers({info.name for info in infos})) - self._announcements.parked.keys()
         for topic in sorted(left - self._living(infos)):  # those live under another name until their reading
             if not self._may_be_found(topic):
-                yield from _said(self._announcements.forget(topic))
+                yield from self._tell(self._announcements.forget(topic))
 
     def _may_be_found(self, topic: str) -> bool:
         """Whether its meter is perhaps on a bus that is searched: on one of those it was, or on one that is no more."""
@@ -188,14 +220,15 @@ class Announcer:
         return any(places.values()) and places.get(self._announcements.via(topic), True)
 
     def _settings_of(self, info: MeterInfo) -> MeterSettings | None:
-        """What the file says of a meter; None of one that was found."""
+        """What the file says of a meter; None where that is nothing that is shown, or where a search has found it."""
         return self._meters.get((info.bus, info.address))
 
 
 def _meters_of(settings: Settings) -> dict[tuple[str, str], MeterSettings]:
-    """By bus and address; should one stand there twice, the first."""
+    """Those with an area or a shape of their own, by bus and address; should one stand there twice, the first."""
     meters = [(bus.name, meter) for bus in settings.buses for meter in bus.meters]
-    return {(bus, str(meter.address)): meter for bus, meter in reversed(meters)}
+    first = {(bus, str(meter.address)): meter for bus, meter in reversed(meters)}
+    return {place: meter for place, meter in first.items() if meter.area or meter.shape != _AS_SENT}
 
 
 def is_unsettled(info: MeterInfo) -> bool:
@@ -232,6 +265,7 @@ def _place(info: MeterInfo | None, settings: MeterSettings | None) -> Place:
     return Place(info.bus, settings.area, info.has_alarms, is_periodic, frozenset(settings.keys.rename.values()))
 
 
-def _said(messages: list[tuple[str, str]]) -> Iterator[Message]:
-    for topic, payload in messages:
-        yield Message(topic, payload, is_unique=True)
+@lru_cache(maxsize=MOST_SHARED)
+def _shared(what: T) -> T:
+    """The same one for all meters that are alike."""
+    return what

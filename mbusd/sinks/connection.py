@@ -24,6 +24,9 @@ HANG_UP_SECONDS = 2.0  # for our last byte to leave the machine
 SUBSCRIPTION_REFUSED = 0x80
 _UNLIMITED = sys.maxsize  # of publications that wait for the broker: that is counted elsewhere
 _PAHO = logging.Logger("paho", logging.CRITICAL)  # noqa: LOG001 - what it has to say of a broken line, we say
+_LONGEST_TOPIC = 65_535  # bytes, MQTT 3.1.1 cl. 1.5.3
+_LONGEST_PAYLOAD = 256 * 1024 * 1024 - 1 - _LONGEST_TOPIC - 4  # cl. 2.2.3
+_NO_TOPIC = frozenset("+#\0")  # cl. 4.7.1
 _LOGIN = ("not authori", "bad user name")  # CONNACK 4 and 5, MQTT 3.1.1 cl. 3.2.2.3
 
 
@@ -31,12 +34,16 @@ class Lost(Exception):
     """There is no connection, or no more; the text says why and names the broker."""
 
 
+class Unsendable(Exception):
+    """No broker could be given this message, whatever becomes of the connection; the text says why."""
+
+
 class LoginRefused(Lost):
     """The broker does not know us."""
 
 
 class Connection:
-    """What can be done while it lasts; all of it raises Lost."""
+    """What can be done while it lasts; all of it raises Lost where it is over."""
 
     def __init__(self, client: aiomqtt.Client, address: BrokerAddress) -> None:
         self._client = client
@@ -61,8 +68,11 @@ class Connection:
         ]
 
     async def publish(self, message: Message) -> None:
-        """Send it, and wait as long as it takes until the broker has acknowledged it."""
+        """Send it, and wait as long as it takes until the broker has acknowledged it. Raises Unsendable, too."""
+        _check_topic(message.topic)
         payload = message.payload.encode("utf-8", "replace")  # an answer may quote half a surrogate pair
+        if len(payload) > _LONGEST_PAYLOAD:
+            raise Unsendable(f"a message has {_LONGEST_PAYLOAD} bytes at the most, here are {len(payload)}")
         with _telling(self._address):
             await self._client.publish(message.topic, payload, qos=message.qos, retain=message.retain, timeout=math.inf)
 
@@ -73,6 +83,18 @@ class Connection:
                 raw = message.payload
                 payload = raw if isinstance(raw, bytes | bytearray) else str(raw).encode()
                 yield str(message.topic), payload.decode("utf-8", "replace"), bool(message.retain)
+
+
+def _check_topic(topic: str) -> None:
+    """Raises Unsendable; a broker ends the connection, and paho the daemon, where a topic is none."""
+    if not _NO_TOPIC.isdisjoint(topic) or not topic:
+        raise Unsendable("no topic may be empty or have a +, # or NUL in it")
+    try:
+        size = len(topic.encode())
+    except UnicodeEncodeError as error:
+        raise Unsendable("half of a surrogate pair is no text") from error
+    if size > _LONGEST_TOPIC:
+        raise Unsendable(f"a topic has {_LONGEST_TOPIC} bytes at the most, here are {size}")
 
 
 @asynccontextmanager
@@ -170,7 +192,7 @@ def _why_not(error: aiomqtt.MqttError, address: BrokerAddress, settings: MqttSet
 def _telling(address: BrokerAddress) -> Iterator[None]:
     try:
         yield
-    except (aiomqtt.MqttError, OSError) as error:
+    except (aiomqtt.MqttError, OSError, ValueError) as error:  # ValueError: the socket is closed already
         why = "it does not answer" if "timed out" in str(error) else "the connection is lost"
         raise Lost(f"the broker {address} is away: {why}") from error
 

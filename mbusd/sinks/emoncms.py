@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
+from mbusd.clock import is_set
 from mbusd.exact_json import JsonValue, dumps
 from mbusd.model import Measurement, Reading, Value
 from mbusd.sinks.topics import Message
+from mbusd.sinks.undated import UNDATED
 from mbusd.units import convert
 
 Format = Literal["values", "json"]
@@ -52,7 +54,8 @@ class Emoncms:
         if not values:
             return
         if self.format == "json":
-            document: dict[str, JsonValue] = {"time": int(reading.taken_at.timestamp()), **values}
+            moment = int(reading.taken_at.timestamp()) if is_set(reading.taken_at) else UNDATED
+            document: dict[str, JsonValue] = {"time": moment, **values}
             yield Message(topic, dumps(document), retain=False, is_unique=True, is_stream=True)
             return
         for name, value in values.items():

@@ -15,9 +15,10 @@ from typing import NoReturn
 
 from mbusd.settings import BrokerAddress, MqttSettings
 from mbusd.sinks.connection import Connection, LoginRefused, Lost, connected, overhear
+from mbusd.sinks.obituaries import Obituaries
 from mbusd.sinks.rota import Rota
 from mbusd.sinks.talk import Patience, Talk
-from mbusd.sinks.topics import Message
+from mbusd.sinks.topics import ONLINE, Message
 from mbusd.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class Broker:
         self._patience = own = patience or Patience()
         self._rota = Rota(settings.addresses, own.reconnect, own.steady, own.back)
         self._talk = Talk(own, spool, self._answered)
+        self._obituaries = Obituaries(self._is_called_dead, self.say_everything)
         self._told: dict[BrokerAddress, str] = {}  # what is known to be wrong
         self._tried_at = time.monotonic()
         # the same for all connections of this process: the broker ends the one before when the next one begins
@@ -147,6 +149,7 @@ class Broker:
             raise
         finally:
             self.connected.clear()
+            self._obituaries.forget()
             await _stop(tasks)
 
     async def _turn_away(self, line: Connection) -> None:
@@ -173,9 +176,13 @@ class Broker:
         async for topic, payload, retained in line.received():
             if not retained:
                 self._talk.echo.heard(topic)
-                if (topic, payload) == (self._will.topic, self._will.payload):
-                    self.say_everything()  # an old connection of ours has ended, and may have said old things till then
+                if topic == self._will.topic and payload != ONLINE:
+                    self._obituaries.heard()
+                    continue
             self._received(topic, payload, retained)
+
+    def _is_called_dead(self) -> None:
+        self._received(self._will.topic, self._will.payload, False)  # noqa: FBT003 - the shape of the callback
 
     async def _speak(self, line: Connection) -> None:
         refused = await line.subscribe(self._subscriptions)

@@ -1,14 +1,16 @@
 """What the broker is told of an event, and what a message from it means. Pure: it connects to nothing.
 
 Remembers the keys of each meter, so that the JSON of a meter always carries every key that was announced: Home
-Assistant warns about each message that lacks one.
+Assistant warns about each message that lacks one. What is told of meters is said again out of their last readings.
 """
 
+import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from mbusd.exact_json import JsonValue
+from mbusd.exact_json import JsonValue, dumps
 from mbusd.model import (
     AlarmTaken,
     BusChanged,
@@ -27,7 +29,10 @@ from mbusd.model import (
 from mbusd.settings import Settings
 from mbusd.sinks.alarms import Alarms
 from mbusd.sinks.announcer import Announcer, interval_seconds, is_unsettled
+from mbusd.sinks.crowds import Crowds
 from mbusd.sinks.emoncms import Emoncms
+from mbusd.sinks.packed import Packed
+from mbusd.sinks.remembered import Remembered, states, values
 from mbusd.sinks.requests import Asked
 from mbusd.sinks.roll import Roll
 from mbusd.sinks.steady import Steady
@@ -42,17 +47,19 @@ class Publisher:
     ) -> None:
         mqtt = settings.mqtt
         self._settings = settings
-        self._topics = Topics(mqtt.base_topic, mqtt.retain, mqtt.qos, mqtt.values, mqtt.telegrams, mqtt.history)
+        kinds = (mqtt.retain, mqtt.qos, mqtt.values, mqtt.telegrams, mqtt.history)
+        self._topics = Topics(mqtt.base_topic, *kinds, source=self)
         emon = settings.emoncms
         self._emoncms = Emoncms(emon.base_topic, emon.node, emon.format) if emon.enabled else None
         self._alarms = Alarms(self._topics)
-        self._announcer = Announcer(settings, version)
-        self._version, self._started, self._public = version, started, public_settings
+        self._announcer = Announcer(settings, version, self)
+        self._version, self._started, self._public = version, started, Packed(dumps(public_settings))
         self._log_level: str | None = None  # by request
         self._meters = Roll(is_unsettled)
         self._steady = Steady()
-        self._seen: dict[str, Reading] = {}  # the last reading of each meter, with every measurement it ever had
-        self._last: dict[str, Reading] = {}
+        self._crowds = Crowds()
+        self._known: dict[str, Remembered] = {}  # by the names of meters
+        self._is_listed = False
         self._statistics: dict[str, BusStatistics] = {}
         self._troubles: dict[str, BusTroubled] = {}
         self._said: dict[str, object] = {}  # by topic, for `only_on_change`
@@ -85,7 +92,7 @@ class Publisher:
         """Other buses and meters stand in the file now; the meters that are gone are told of one by one."""
         for name in {bus.name for bus in settings.buses} - {bus.name for bus in self._settings.buses}:
             yield self._topics.of_bus(name, up=False)
-        self._settings, self._public, self._log_level = settings, public_settings, None
+        self._settings, self._public, self._log_level = settings, Packed(dumps(public_settings)), None
         yield self._info()
         self._steady.changed()
         yield from self._discovered(self._announcer.reload(settings))
@@ -130,7 +137,21 @@ class Publisher:
     def meters(self) -> Iterator[Message]:
         """The list of all meters, as it is now."""
         self.meters_changed = False
+        self._is_listed = True
         yield self._topics.of_meters(self._meters)
+
+    def again(self) -> Iterator[Message]:
+        """All that is retained of settings and meters, for a broker that may have lost it; made one after the other."""
+        yield self._info()
+        if self._is_listed:
+            yield self._topics.of_meters(self._meters)
+        yield from self._announcer.again()
+        for name in tuple(self._known):
+            known = self._known.get(name)
+            if known is not None:
+                yield from states(known, name, self._topics)
+                if self._settings.mqtt.retain and not self._settings.mqtt.only_on_change:
+                    yield from values(known, self._topics, self._keys(name))
 
     def is_birth(self, topic: str, payload: str) -> bool:
         """Home Assistant says that it has started."""
@@ -140,8 +161,9 @@ class Publisher:
         """What Home Assistant, newly started, cannot know from what is retained."""
         yield from self._announcer.heard()
         if not self._settings.mqtt.retain:
-            for reading in self._last.values():
-                yield self._document(reading)
+            for name, known in self._known.items():
+                if known.last is not None:
+                    yield self._document(name, known.last)
 
     def correction(self, topic: str, payload: str) -> Iterator[Message]:
         """What is to be said when the will of an old connection, which the broker missed only now, calls us dead."""
@@ -159,10 +181,14 @@ class Publisher:
         """The broker has told all that it had retained; what is announced from now on leaves no orphans of before."""
         self._steady.changed()
         yield from self._discovered(self._announcer.learnt())
-        for seen in self._seen.values():
+        for name in tuple(self._known):
+            known = self._known.get(name)
+            seen, last = (None, None) if known is None else (known.whole(), known.last)
+            if seen is None or last is None:
+                continue
             yield from self._announce(seen)
-            if self._announcer.absent(seen.meter):  # it was said before anybody knew of these
-                yield self._document(self._last[seen.meter])
+            if self._announcer.absent(name):  # it was said before anybody knew of these
+                yield self._document(name, last)
         for info in self._meters:
             if not info.has_alarms:
                 yield from self._alarms.forget(info.name)
@@ -207,11 +233,12 @@ class Publisher:
             self._announcer.gone(before)
         self.meters_changed = True
         if info.name:
-            yield self._topics.of_availability(info)
+            yield from self._new_availability(info)
             if before is None or (before.name, before.interval) != (info.name, info.interval):
                 yield self._interval(info.name, _plain_interval(info))
-                if info.name in self._seen:
-                    yield from self._announce(self._seen[info.name])
+                seen = self._of(info.name).whole()
+                if seen is not None:
+                    yield from self._announce(seen)
         if change:
             yield self._topics.of_event(f"meter_{change}", meter=info.name or info.address, bus=info.bus, why=why)
         yield from self._clear_leftovers()
@@ -233,10 +260,10 @@ class Publisher:
 
     def _no_meter(self, name: str, keys: Iterable[str] = ()) -> Iterator[Message]:
         """Nothing is left of what was said under a name that no meter has any more."""
-        seen = self._seen.pop(name, None)
+        before = self._known.pop(name, None)
         self._steady.forget(name)
-        self._last.pop(name, None)
-        known = dict.fromkeys([*(item.key for item in (seen.measurements if seen else ())), *sorted(keys)])
+        self._crowds.forget(name)
+        known = dict.fromkeys([*(before.keys if before else ()), *sorted(keys)])
         for message in (*self._topics.no_meter(name, known), self._interval(name, "")):
             self._said.pop(message.topic, None)
             yield message
@@ -266,67 +293,83 @@ class Publisher:
         if keys is None or not self._announcer.is_settled:
             yield from self._news(reading)
         else:
-            self._last[reading.meter] = reading
+            self._of(reading.meter).take(reading)
             yield from self._values(reading, keys)
         yield from self._topics.of_history(reading)
         if self._emoncms is not None:
             yield from self._emoncms.of_reading(reading)
 
     def _values(self, reading: Reading, keys: Iterable[str]) -> Iterator[Message]:
-        for message in self._topics.of_reading(reading, keys):
+        messages = self._topics.of_reading(reading, keys)
+        if not self._settings.mqtt.only_on_change:
+            yield from messages
+            return
+        for message in messages:
             if self._is_news(message, reading):
-                yield message
+                yield self._to_keep(message)
 
     def _news(self, reading: Reading) -> Iterator[Message]:
         """A reading in which more than values may be new."""
-        before = self._seen.get(reading.meter)
+        known = self._of(reading.meter)
+        before = known.last
         is_exchanged = before is not None and before.identity != reading.identity
-        if before is not None and before.identity != reading.identity:
-            yield from self._clear_values(before, reading)
+        if is_exchanged:
+            yield from self._clear_values(known.keys, reading)
             yield from self._alarms.exchanged(reading.meter, reading.identity)
-            before = None
-        measurements = {item.key: item for item in before.measurements} if before else {}
-        measurements |= {item.key: item for item in reading.measurements}
-        self._seen[reading.meter] = seen = replace(reading, measurements=tuple(measurements.values()))
-        self._last[reading.meter] = reading
-        self._announcer.read(reading.meter, measurements, is_exchanged=is_exchanged)
+            known.forget()
+        known.take(reading)
+        gone = known.give_way()
+        seen = known.whole() or reading
+        self._announcer.read(reading.meter, known.keys, is_exchanged=is_exchanged)
         info = self._meters.named(reading.meter)
         is_hidden = info is not None and self._announcer.changes_hands(seen)
         if is_hidden:  # until the values under this name are those of the meter that has it
             yield Message(self._topics.availability(reading.meter), OFFLINE, is_unique=True)
         yield from self._announce(seen)
+        if gone:
+            self._crowds.tell(reading.meter, len(gone), len(known.keys))
+            yield from self._clear_values(gone, reading)
         yield from self._values(reading, self._keys(reading.meter))
         if info is not None and is_hidden:
-            yield self._topics.of_availability(info)
+            yield self._availability(info)
         if not self._announcer.absent(reading.meter):
             self._steady.note(reading, self._keys(reading.meter))
 
-    def _clear_values(self, before: Reading, reading: Reading) -> Iterator[Message]:
+    def _clear_values(self, before: Iterable[str], reading: Reading) -> Iterator[Message]:
         """Another meter stands in this one's place: what only the old one had is no value any more."""
         kept = {item.key for item in reading.measurements}
         if self._settings.mqtt.values:
-            for item in before.measurements:
-                if item.key not in kept | OWN_TOPICS:
-                    message = self._topics.of_value(reading.meter, item.key, None)
+            for key in before:
+                if key not in kept | OWN_TOPICS:
+                    message = self._topics.of_value(reading.meter, key, None)
                     self._said.pop(message.topic, None)
                     yield message
 
     def _is_news(self, message: Message, reading: Reading) -> bool:
-        if not self._settings.mqtt.only_on_change:
-            return True
         content: object = message.payload
         if message.topic == self._topics.meter(reading.meter):  # all of it but its time
-            content = message.payload.partition('", ')[2]
+            content = message.payload.partition(', "status"')[2]
         known = self._said.get(message.topic)
         self._said[message.topic] = content
         return known != content
 
-    def _keys(self, meter: str) -> list[str]:
+    def _keys(self, meter: str) -> tuple[str, ...]:
         """All that its document carries, with a value or without."""
-        return [*(item.key for item in self._seen[meter].measurements), *self._announcer.absent(meter)]
+        return self._of(meter).keys + self._announcer.absent(meter)
 
-    def _document(self, reading: Reading) -> Message:
-        return next(self._topics.of_reading(reading, self._keys(reading.meter)))
+    def _document(self, meter: str, reading: Reading) -> Message:
+        return self._to_keep(next(self._topics.of_reading(reading, self._keys(meter))))
+
+    def _to_keep(self, message: Message) -> Message:
+        """What is not said with each reading cannot be said again out of the last one: it is kept as it is."""
+        return replace(message, source=None) if self._settings.mqtt.only_on_change else message
+
+    def _of(self, meter: str) -> Remembered:
+        """What is known of the meter of this name."""
+        known = self._known.get(meter)
+        if known is None:
+            known = self._known[meter] = Remembered()
+        return known
 
     def _announce(self, seen: Reading) -> Iterator[Message]:
         changes_hands = self._announcer.changes_hands(seen)
@@ -338,10 +381,22 @@ class Publisher:
     def _info(self) -> Message:
         buses = self._settings.buses
         counts = {"buses": len(buses), "meters": sum(len(bus.meters) for bus in buses)}
-        return self._topics.of_info(self._version, self._started, counts, self._public, self._log_level)
+        public = json.loads(self._public.text)
+        return self._topics.of_info(self._version, self._started, counts, public, self._log_level)
 
-    def _interval(self, meter: str, payload: str) -> Message:
-        return Message(f"{self._topics.meter(meter)}/interval", payload)
+    def _availability(self, info: MeterInfo) -> Message:
+        self._of(info.name).online = bool(info.online)
+        return self._topics.of_availability(info)
+
+    def _new_availability(self, info: MeterInfo) -> Iterator[Message]:
+        """It is retained, and said again to a broker that may have lost it: only news need be said."""
+        if self._of(info.name).online != bool(info.online):
+            yield self._availability(info)
+
+    def _interval(self, meter: str, text: str) -> Message:
+        if text or meter in self._known:
+            self._of(meter).interval = sys.intern(text)
+        return self._topics.of_interval(meter, text)
 
 
 def _place(info: MeterInfo) -> tuple[object, ...]:

@@ -14,7 +14,8 @@ class Roll:
     def __init__(self, is_unsettled: Callable[[MeterInfo], bool]) -> None:
         self._is_unsettled = is_unsettled
         self._infos: dict[Place, MeterInfo] = {}
-        self._names: dict[str, dict[Place, None]] = {}
+        self._first: dict[str, Place] = {}  # by name
+        self._more: dict[str, dict[Place, None]] = {}  # those who have the name of another one, too
         self._by_address: dict[Place, MeterInfo] = {}
         self._unsettled: dict[Place, MeterInfo] = {}
 
@@ -30,8 +31,8 @@ class Roll:
 
     def named(self, name: str) -> MeterInfo | None:
         """The meter that has this name now; of several the first that had it."""
-        places = self._names.get(name)
-        return self._infos[next(iter(places))] if places else None
+        place = self._first.get(name)
+        return None if place is None else self._infos[place]
 
     @property
     def called_by_address(self) -> Collection[MeterInfo]:
@@ -50,7 +51,8 @@ class Roll:
         if before is not None and before.name != info.name:
             self._unname(place, before.name)
         self._infos[place] = info
-        self._names.setdefault(info.name, {})[place] = None
+        if self._first.setdefault(info.name, place) != place:
+            self._more.setdefault(info.name, {})[place] = None
         for known, belongs in (
             (self._by_address, info.identity is not None and info.name == info.identity.address),
             (self._unsettled, not info.name or self._is_unsettled(info)),
@@ -70,7 +72,13 @@ class Roll:
         self._unsettled.pop(place, None)
 
     def _unname(self, place: Place, name: str) -> None:
-        places = self._names[name]
-        del places[place]
-        if not places:
-            del self._names[name]
+        others = self._more.get(name, {})
+        if self._first[name] != place:
+            del others[place]
+        elif others:
+            self._first[name] = next(iter(others))
+            del others[self._first[name]]
+        else:
+            del self._first[name]
+        if not others:
+            self._more.pop(name, None)

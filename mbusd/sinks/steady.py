@@ -5,7 +5,7 @@ it is, and on what others do. `changed` is called whenever anything but values m
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from mbusd.model import Identity, Reading
 
@@ -17,7 +17,7 @@ class _Meter:
     identity: Identity
     keys: tuple[str, ...]
     revision: int
-    forms: set[object] = field(default_factory=set)
+    forms: tuple[object, ...] = ()
 
 
 class Steady:
@@ -52,7 +52,6 @@ class Steady:
         known = self._meters.get(reading.meter)
         if known is not None and (known.identity, known.keys, known.revision) == (now.identity, now.keys, now.revision):
             now = known
-        if len(now.forms) >= MOST_FORMS:
-            now.forms.clear()
-        now.forms.add(reading.draft.form)
+        if reading.draft.form not in now.forms:
+            now.forms = (*(now.forms if len(now.forms) < MOST_FORMS else ()), reading.draft.form)
         self._meters[reading.meter] = now

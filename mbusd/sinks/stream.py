@@ -2,18 +2,20 @@
 
 While the broker is away, is late with an acknowledgement, or has not yet had what the spool holds, everything goes to
 the spool first; what the broker acknowledges is dropped from it. So nothing is written while all is well, and kill -9
-loses no more than what was younger than the broker's lateness.
+loses no more than what was younger than the broker's lateness. What has no time yet goes there in any case.
 """
 
 import asyncio
 import itertools
 import logging
-import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
+from mbusd.clock import LOOK_SECONDS
 from mbusd.sinks.topics import Message
+from mbusd.sinks.undated import DatedSpool, is_dated
 from mbusd.spool import Entry, Kept, Spool
 
 log = logging.getLogger(__name__)
@@ -38,7 +40,7 @@ class Stream:
     """
 
     def __init__(self, spool: Spool, news: asyncio.Event) -> None:
-        self._spool = spool
+        self._spool = DatedSpool(spool)
         self._news = news
         self._work = asyncio.Event()
         self._step: asyncio.Task[None] | None = None
@@ -48,10 +50,10 @@ class Stream:
         self._fetched: deque[Kept] = deque()
         self._acknowledged: list[int] = []
         self._tokens = itertools.count(1)
-        self._stored = len(spool)  # those on their way among them
+        self._stored = len(self._spool)  # those on their way among them
         self._is_connected = False
         self._is_late = False
-        self._told = spool.lost  # of what the spool has lost
+        self._told = self._spool.lost  # of what the spool has lost
 
     @property
     def _is_direct(self) -> bool:
@@ -61,9 +63,9 @@ class Stream:
 
     def add(self, message: Message) -> None:
         """Say it as soon as it is its turn."""
-        self._fresh.append(Entry(message.topic, message.payload, time.time()))
+        self._fresh.append(self._spool.entry(message.topic, message.payload))
         self._news.set()
-        if not self._is_direct:
+        if not self._is_direct or not is_dated(message.payload):
             self._work.set()
 
     def connected(self) -> None:
@@ -100,7 +102,7 @@ class Stream:
             flight = _Flight(_message(kept.topic, kept.payload), 0.0, kept.number)
             if not self._fetched:
                 self._work.set()
-        elif self._fresh and self._is_direct:
+        elif self._fresh and self._is_direct and is_dated(self._fresh[0].payload):
             entry = self._fresh.pop(0)
             flight = _Flight(_message(entry.topic, entry.payload), entry.at)
         else:
@@ -122,7 +124,7 @@ class Stream:
     async def keep(self) -> NoReturn:
         """Write, drop and fetch, until cancelled."""
         while True:
-            await self._work.wait()
+            await self._has_work()
             self._work.clear()
             self._step = asyncio.create_task(self._exchange(), name="mqtt: spool")
             await asyncio.shield(self._step)  # what a thread has begun, it ends
@@ -131,12 +133,23 @@ class Stream:
             self._news.set()
             self._tell_losses()
 
+    async def _has_work(self) -> None:
+        """Wait for it. Nobody tells when the clock of the machine is set: while something waits for that, we look."""
+        while self._spool.undated and not self._work.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._work.wait()
+            if self._spool.is_due():
+                return
+        await self._work.wait()
+
     async def close(self) -> None:
         """What the broker has not acknowledged goes to the spool."""
         if self._step is not None:
             await self._step
         self.lost()
         await self._exchange()
+        self._spool.close()
 
     def _tell_losses(self) -> None:
         """When it begins, whenever they have doubled, and when the broker has had the rest."""
@@ -147,6 +160,7 @@ class Stream:
 
     async def _exchange(self) -> None:
         is_direct = self._is_connected and not self._is_late and self._stored == 0
+        is_direct = is_direct and all(is_dated(entry.payload) for entry in self._fresh)
         numbers, self._acknowledged = self._acknowledged, []
         entries: list[Entry] = []
         if not is_direct:
@@ -155,7 +169,7 @@ class Stream:
             self._fresh = []
         fetches = self._is_connected and not self._fetched and not is_direct
         wanted = len(self._flights) + BATCH if fetches else len(self._writing)
-        if entries or numbers or wanted:
+        if entries or numbers or wanted or self._spool.is_due():
             self._stored, kept = await asyncio.to_thread(self._to_disk, numbers, entries, wanted)
             self._written(kept)
         self._writing = []
@@ -163,6 +177,7 @@ class Stream:
     def _to_disk(self, numbers: list[int], entries: list[Entry], wanted: int) -> tuple[int, tuple[Kept, ...]]:
         """In a thread. Gives how many the spool holds, and the first ones."""
         self._spool.drop(numbers)
+        self._spool.date()
         self._spool.extend(entries)
         return len(self._spool), self._spool.head(wanted)
 

@@ -5,8 +5,9 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
-from mbusd.sinks.connection import Connection, Lost
+from mbusd.sinks.connection import Connection, Lost, Unsendable
 from mbusd.sinks.echo import Echo
 from mbusd.sinks.outbox import Outbox
 from mbusd.sinks.stream import Stream
@@ -17,6 +18,8 @@ from mbusd.spool import Spool
 log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 10.0
+AFTERTHOUGHT_SECONDS = 0.1  # after an acknowledgement: mosquitto gives it, then hangs up on what is too long for it
+LONG = 1000  # characters of a message that some broker may find too long
 PROOF = 3  # connections in a row that end with the same topic on its way, and nothing else
 
 
@@ -58,6 +61,7 @@ class Talk:
         self._is_answered = False
         self._suspect, self._ends = "", 0  # the topic with which the last connections have ended, and how many
         self._timers: list[asyncio.TimerHandle] = []
+        self._taken: tuple[Message, float] | None = None  # what was acknowledged last on this connection, and when
 
     def add(self, message: Message) -> None:
         """Say it as soon as it is its turn; what is of now or never only if the broker listens now."""
@@ -78,25 +82,51 @@ class Talk:
         """Send what there is until we leave; careful: one after the other. Raises Lost."""
         self._broker = line.name
         self._is_leaving = self._is_late = self._is_answered = False
+        self._taken = None
         self._is_speaking = True
         self.echo.begin(subscriptions)
         self.outbox.drop_fleeting()
         self.outbox.say_everything()
         if self.stream is not None:
             self.stream.connected()
-        window = Window(line.publish, self.news, 1 if is_careful else SIZE)
+        window = Window(partial(self._send, line), self.news, 1 if is_careful else SIZE)
         try:
             await self._converse(window)
         finally:
             self._is_speaking = False
             is_given_up = self._is_leaving or window.silence >= self._patience.unacknowledged
-            was_on_its_way = window.last if window and not is_given_up else None
+            suspect = None if is_given_up else self._suspect_of(window)
             try:
                 await window.ground()
             finally:
                 self._ended()
-                if is_careful and was_on_its_way is not None:
-                    self._suspect_it(was_on_its_way)
+                if is_careful and suspect is not None:
+                    self._suspect_it(suspect)
+
+    def _suspect_of(self, window: Window) -> Message | None:
+        """For which message the broker may have ended the connection: some acknowledge first what they do not want."""
+        if window:
+            return window.last
+        return self._taken[0] if self._taken is not None and self._doubts_for > 0 else None
+
+    @property
+    def _doubts_for(self) -> float:
+        """Seconds for which the broker may still hang up because of what it has acknowledged last."""
+        if self._taken is None or len(self._taken[0].payload) < LONG:
+            return 0.0
+        return self._taken[1] + AFTERTHOUGHT_SECONDS - asyncio.get_running_loop().time()
+
+    async def _send(self, line: Connection, message: Message) -> None:
+        """Send it; what can never be sent is left out."""
+        try:
+            await line.publish(message)
+        except Unsendable as error:
+            why = str(error)
+        else:
+            return
+        if message.retain:
+            self.outbox.bar(message.topic)
+        log.error("%s cannot be published and is left out: %s", _shown(message), why)
 
     def _suspect_it(self, message: Message) -> None:
         """Some brokers end the connection when they do not want a message, and say nothing."""
@@ -139,18 +169,26 @@ class Talk:
 
     def _fill(self, window: Window) -> None:
         """From the outbox first: state is of now."""
+        if window.is_narrow and self._doubts_for > 0:
+            return
         while not window.is_full and (taken := self.outbox.take()) is not None:
             window.fly(taken[1], self._landed(*taken))
         stream = self.stream
-        while stream is not None and not window.is_full and (taken := stream.take()) is not None:
+        while stream is not None and self._takes_the_stream(window) and (taken := stream.take()) is not None:
             if self.outbox.is_barred(taken[1].topic):
                 stream.landed(taken[0])
                 continue
             window.fly(taken[1], self._stream_landed(stream, taken[0]))
 
+    def _takes_the_stream(self, window: Window) -> bool:
+        """Whether the broker is awake; what one that sleeps gets without acknowledging it, it would get twice."""
+        is_awake = window.has_landed or not window
+        return is_awake and not window.is_full and window.silence < self._patience.late
+
     def _landed(self, number: int, message: Message) -> Callable[[], None]:
         def landed() -> None:
             self.outbox.landed(number)
+            self._taken = message, asyncio.get_running_loop().time()
             later = asyncio.get_running_loop().call_later
             self._timers += [
                 later(self._patience.echo, self._miss, pattern) for pattern in self.echo.said(message.topic)
@@ -168,7 +206,7 @@ class Talk:
     def _may_wait(self, window: Window) -> float:
         """Seconds until an acknowledgement is overdue in one way or another."""
         if not window:
-            return HEARTBEAT_SECONDS
+            return self._doubts_for if window.is_narrow and self._doubts_for > 0 else HEARTBEAT_SECONDS
         until_late = self._patience.late - window.age
         until_given_up = self._patience.unacknowledged - window.silence
         return max(0.01, min(until_given_up, HEARTBEAT_SECONDS if self._is_late else until_late))
@@ -195,3 +233,7 @@ class Talk:
                 topic,
                 pattern,
             )
+
+
+def _shown(message: Message) -> str:
+    return repr(message.topic if len(message.topic) < 200 else message.topic[:200] + "…")  # may be anybody's

@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import lru_cache
+from typing import Protocol
 
 from mbusd import exact_json
 from mbusd.exact_json import JsonValue, quoted
@@ -25,14 +25,22 @@ from mbusd.model import (
     Value,
 )
 from mbusd.sinks.requests import Asked, request
-from mbusd.sinks.state import state
+from mbusd.sinks.state import state, utc
 
 ONLINE = "online"
 OFFLINE = "offline"
 MOST_WITH_KEYS = 1000  # meters in the list of all; more of them say their keys in their own documents only
 Keys = tuple[tuple[str, str | None, str], ...]
+_LONGEST_NAME = 64  # of a request: the answer's topic has it, too
 OWN_TOPICS = frozenset({"alarm", "availability", "get", "history", "interval", "telegram"})
 """Words behind a meter's name that no key may take; no quantity is called so."""
+
+
+class Source(Protocol):
+    """Who can say once more what it has said to be retained, so that nobody else need keep it."""
+
+    def again(self) -> Iterator["Message"]:
+        """All that is retained of it, as it is when it is asked for; nothing that is empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,7 @@ class Message:
     is_unique: bool = False  # a later message on the same topic does not stand in for this one
     is_fleeting: bool = False  # of now or never: whoever takes it puts the time to it
     is_stream: bool = False  # has its time with it and must not be lost: QoS 1, not retained, in order
+    source: Source | None = field(default=None, compare=False, repr=False)  # who says it again, if it is retained
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,7 @@ class Topics:
     values: bool = True
     telegrams: bool = False
     history: bool = False
+    source: Source | None = field(default=None, compare=False, repr=False)  # of all that is told of meters
 
     @property
     def bridge_state(self) -> str:
@@ -129,13 +139,17 @@ class Topics:
         """The value alone; an empty payload, which clears the topic, where the meter has none."""
         return self._of_meter(f"{self.base}/{meter}/{key}", "" if value is None else plain(value))
 
+    def of_interval(self, meter: str, text: str) -> Message:
+        """Seconds between read-outs, or a word; an empty text clears the topic."""
+        return Message(f"{self.base}/{meter}/interval", text, source=self.source)
+
     def _of_meter(self, topic: str, payload: str) -> Message:
-        return Message(topic, payload, self.retain, self.qos)
+        return Message(topic, payload, self.retain, self.qos, source=self.source)
 
     def of_alarm(self, alarm: Alarm) -> Message:
         """Whether there is one, the alarm byte and its bits; of a meter that answers with records, those by key."""
         said: dict[str, JsonValue] = {
-            "time": _utc(alarm.taken_at),
+            "time": utc(alarm.taken_at),
             "alarm": alarm.is_raised,
             "code": alarm.code,
             "bits": list(alarm.bits),
@@ -152,10 +166,10 @@ class Topics:
         topics = [self.availability(meter), self.meter(meter)]
         topics += [f"{self.meter(meter)}/{key}" for key in keys if key not in OWN_TOPICS]
         for topic in topics:
-            yield Message(topic, "")
+            yield Message(topic, "", source=self.source)
 
     def of_availability(self, info: MeterInfo) -> Message:
-        return Message(self.availability(info.name), ONLINE if info.online else OFFLINE)
+        return Message(self.availability(info.name), ONLINE if info.online else OFFLINE, source=self.source)
 
     def of_meters(self, meters: Iterable[MeterInfo]) -> Message:
         """The list of all meters with what there is to say of them; without keys where there are very many meters."""
@@ -164,7 +178,7 @@ class Topics:
         if len(listed) <= MOST_WITH_KEYS:
             keys = {one: exact_json.dumps(_keys(one)) for one in {info.keys for info in listed}}
         texts = [_meter(info, keys.get(info.keys, "null")) for info in listed]
-        return Message(f"{self.base}/bridge/meters", f"[{', '.join(texts)}]")
+        return Message(f"{self.base}/bridge/meters", f"[{', '.join(texts)}]", source=self.source)
 
     def of_info(
         self,
@@ -177,13 +191,13 @@ class Topics:
         """Version, start, counts and settings, which must hold no secret; `log_level`: where it is not the file's."""
         document: dict[str, JsonValue] = {
             "version": version,
-            "started": _utc(started),
+            "started": utc(started),
             "counts": dict(counts),
             "config": dict(settings),
         }
         if log_level is not None:
             document["log_level"] = log_level
-        return Message(f"{self.base}/bridge/info", exact_json.dumps(document))
+        return Message(f"{self.base}/bridge/info", exact_json.dumps(document), source=self.source)
 
     def of_event(self, kind: str, **details: JsonValue) -> Message:
         """Something that happened once: not retained. What is None or empty text is left out."""
@@ -208,7 +222,7 @@ class Topics:
         words = topic.removeprefix(f"{self.base}/").split("/")
         if len(words) == 2 and words[1] == "get":
             return Asked(ReadNow(words[0]))
-        if len(words) == 3 and words[:2] == ["bridge", "request"]:
+        if len(words) == 3 and words[:2] == ["bridge", "request"] and len(words[2]) <= _LONGEST_NAME:
             response = f"{self.base}/bridge/response/{words[2]}"
             return replace(request(words[2], payload), response_topic=response)
         return None
@@ -273,7 +287,7 @@ def _found(meter: FoundMeter) -> dict[str, JsonValue]:
 
 def _document(reading: Reading, keys: Iterable[str] = ()) -> dict[str, JsonValue]:
     values: dict[str, JsonValue] = {item.key: item.value for item in reading.measurements}
-    return {"time": _utc(reading.taken_at), "status": list(reading.status), **dict.fromkeys(keys), **values}
+    return {"time": utc(reading.taken_at), "status": list(reading.status), **dict.fromkeys(keys), **values}
 
 
 def _keys(keys: Keys) -> JsonValue:
@@ -285,19 +299,14 @@ def _keys(keys: Keys) -> JsonValue:
 
 def _meter(info: MeterInfo, keys: str) -> str:
     """One entry of the list, as JSON text; `keys`: as such, too."""
-    identity = "null" if info.identity is None else _identity_text(info.identity)
-    last_read = "null" if info.last_read is None else f'"{_utc(info.last_read)}"'
+    identity = "null" if info.identity is None else exact_json.dumps(_identity(info.identity))
+    last_read = exact_json.dumps(None if info.last_read is None else utc(info.last_read))
     return (
         f'{{"name": {quoted(info.name) if info.name else "null"}, "bus": {quoted(info.bus)}, '
         f'"address": {quoted(info.address)}, "identity": {identity}, "keys": {keys}, '
         f'"interval": {quoted(info.interval)}, "last_read": {last_read}, "failures": {info.failures}, '
         f'"implausible": {info.implausible}}}'
     )
-
-
-@lru_cache(maxsize=MOST_WITH_KEYS)
-def _identity_text(identity: Identity) -> str:
-    return exact_json.dumps(_identity(identity))
 
 
 def _identity(identity: Identity) -> dict[str, JsonValue]:
@@ -309,7 +318,3 @@ def _identity(identity: Identity) -> dict[str, JsonValue]:
         "medium_name": identity.medium_name,
         "address": identity.address,
     }
-
-
-def _utc(moment: datetime) -> str:
-    return f"{moment.isoformat()[:19]}Z"

@@ -16,7 +16,7 @@ class Window:
         self._news = news
         self._size = size
         self._flights: dict[asyncio.Task[None], float] = {}
-        self.last: Message | None = None  # that was sent
+        self.last: Message | None = None  # that was sent, as long as anything is on its way
         self._loop = asyncio.get_running_loop()
         self._acknowledged_at = self._loop.time()
         self._failure: BaseException | None = None
@@ -24,6 +24,11 @@ class Window:
 
     def __len__(self) -> int:
         return len(self._flights)
+
+    @property
+    def is_narrow(self) -> bool:
+        """One after the other."""
+        return self._size == 1
 
     @property
     def is_full(self) -> bool:
@@ -51,6 +56,8 @@ class Window:
 
         def done(task: asyncio.Task[None]) -> None:
             self._flights.pop(task, None)
+            if not self._flights:
+                self.last = None
             if task.cancelled():
                 return
             error = task.exception()

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mbusd.mbus.errors import DecodeError
-from mbusd.mbus.heads import Head, head_at
+from mbusd.mbus.heads import MOST_HEADS, SHORT, Head, head_at
 
 
 def head(text: str, start: int = 0) -> Head:
@@ -64,3 +64,20 @@ def test_what_stands_before_and_behind_a_head_is_no_part_of_it(data: bytes, befo
     assert len(said.data) - len(said.dib + said.vib) == (said.dib[0] & 0x0F == 0x0D)
     assert all(byte & 0x80 for byte in said.dib[:-1])
     assert not said.dib[-1] & 0x80
+
+
+@given(st.lists(st.binary(min_size=2, max_size=8), min_size=1, max_size=40))
+def test_no_head_that_is_known_by_its_bytes_begins_with_another(sent: list[bytes]) -> None:
+    """So that whichever is found first is the one."""
+    for data in sent:
+        outcome(data, 0)
+    for known in SHORT:
+        assert not any(known[:size] in SHORT for size in range(len(known)))
+
+
+def test_heads_without_end_fill_no_memory() -> None:
+    """All storage numbers of two DIFEs."""
+    for number in range(1 << 8):
+        for vif in range(1 << 3):
+            head_at(bytes([0x84, 0x80 | number & 0x0F, number >> 4, vif]), 0)
+    assert 0 < len(SHORT) <= MOST_HEADS

@@ -12,7 +12,7 @@ from mbusd.mbus.address import PrimaryAddress, SecondaryAddress, parse_address
 from mbusd.mbus.errors import DecodeError, NoAnswer, Refused, Stale, WrongMeter
 from mbusd.mbus.frames import Ack, Frame, LongFrame, Noise, ShortFrame, encode, parse
 from mbusd.mbus.link import Conversation, Reply, Request, Silence, acknowledgement, data, exchange
-from mbusd.mbus.master import MOST_TELEGRAMS, LinkState, ReadOut, read_out, req_ud2, select, snd_nke
+from mbusd.mbus.master import MOST_TELEGRAMS, Interrupted, LinkState, ReadOut, read_out, req_ud2, select, snd_nke
 from mbusd.mbus.quirks import Nke, RawFrame, Recipe, Step
 from mbusd.mbus.telegram import Telegram, decode
 from mbusd.simulator import Behaviour, FcbMemory, Moment, SimulatedMeter
@@ -344,6 +344,32 @@ def test_where_several_telegrams_begin_again_the_next_read_out_begins_anew() -> 
     result = talk(read_out(ADDRESS), Script([E5, *endless]))
     assert result.problems
     assert result.link.fcb is None
+
+
+ENERGY, VOLUME, WARMTH = "04 06 0A 00 00 00 1F", "04 13 0A 00 00 00 1F", "02 5A 0A 00"
+
+
+def three(first: int) -> list[Reply]:
+    """All telegrams of a meter, with access numbers from this one on."""
+    return [page(records, first + place) for place, records in enumerate((ENERGY, VOLUME, WARMTH))]
+
+
+def cut(first: int, whole: int = 2) -> list[Reply]:
+    """The power fails after so many of them: then the first comes again."""
+    return [*three(first)[:whole], page(ENERGY, first + whole)]
+
+
+@pytest.mark.parametrize("cuts", [1, 2])
+def test_a_read_out_that_the_power_cut_short_is_begun_anew_until_it_is_whole(cuts: int) -> None:
+    link = talk(read_out(ADDRESS), Script([E5, *three(1)])).link
+    script = Script([*cut(10), *([E5, *cut(20, whole=1)] * (cuts - 1)), E5, *three(30)])
+    assert frames(talk(read_out(ADDRESS, link=link), script)) == three(30)
+
+
+def test_what_was_cut_short_each_time_is_no_reading() -> None:
+    link = talk(read_out(ADDRESS), Script([E5, *three(1)])).link
+    with pytest.raises(Interrupted, match="began anew in the middle, 3 times: 1 of 3 telegrams, not published"):
+        talk(read_out(ADDRESS, link=link), Script([*cut(10), E5, *cut(20), E5, *cut(30, whole=1)]))
 
 
 def test_one_telegram_without_end_costs_no_reset() -> None:

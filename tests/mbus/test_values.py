@@ -113,6 +113,35 @@ def test_type_h_round_trip(number: float) -> None:
     assert struct.pack("<f", float(values.real(data))) == data
 
 
+@given(
+    st.one_of(
+        st.floats(width=32, allow_nan=False, allow_infinity=False),
+        st.floats(2.0**-16, 2.0**46, width=32),
+        st.decimals(-(10**7), 10**7, places=3).map(float),
+    )
+)
+@example(2.0**23)
+@example(-1e-4)
+@example(9999999.0)
+@example(5000000.5)
+@example(0.1)
+@example(0.0)
+def test_the_quick_way_to_the_shortest_decimal_is_right_or_none(number: float) -> None:
+    data = struct.pack("<f", number)
+    said = values.nearest(data)
+    assert said is None or Decimal(said[0]).scaleb(-said[1]) == Decimal(values.shortest(data))
+
+
+@pytest.mark.parametrize("data", ["119A6943", "CDCCCC3D", "0000C0BF", "00000000", "00000080", "80969B4B"])
+def test_what_meters_send_is_known_the_quick_way(data: str) -> None:
+    assert values.nearest(raw(data)) is not None
+
+
+@pytest.mark.parametrize("data", ["0000807F", "000080FF", "0000C07F", "01000000", "FFFF7F7F"])
+def test_what_is_no_number_or_far_from_one_is_not_known_the_quick_way(data: str) -> None:
+    assert values.nearest(raw(data)) is None
+
+
 @pytest.mark.parametrize(
     ("number", "exponent", "value"),
     [

@@ -12,7 +12,7 @@ from mbusd.sinks.outbox import MOST_UNIQUE
 from mbusd.sinks.topics import Message
 from mbusd.sinks.window import SIZE
 from tests.broker_relay import CONNACK, PUBACK, broker_relay
-from tests.mosquitto import Ear, Mosquitto, ear, mosquitto
+from tests.mosquitto import PATIENCE, Ear, Mosquitto, ear, mosquitto
 from tests.sinks.clients import WILL, Client, Journal, journal
 
 __all__ = ("journal",)  # a fixture
@@ -222,35 +222,76 @@ async def test_a_stalled_broker_does_not_keep_us_from_leaving(broker: Mosquitto)
         relay.is_dead = False
 
 
+async def packet(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """Its type, and what follows the length (MQTT 3.1.1 cl. 2.2)."""
+    head = (await reader.readexactly(1))[0]
+    length = 0
+    for place in range(4):
+        byte = (await reader.readexactly(1))[0]
+        length |= (byte & 0x7F) << 7 * place
+        if byte < 0x80:
+            break
+    return head >> 4, await reader.readexactly(length)
+
+
+@pytest.mark.parametrize(("size", "acknowledges"), [(1, False), (5000, False), (5000, True)])
 async def test_a_message_that_the_broker_ends_the_connection_for_does_not_keep_back_the_rest(
-    caplog: pytest.LogCaptureFixture, journal: Journal
+    size: int,
+    acknowledges: bool,  # noqa: FBT001
+    caplog: pytest.LogCaptureFixture,
+    journal: Journal,
 ) -> None:
+    """Some acknowledge what they find too long, and hang up then."""
     taken: list[str] = []
+    has_best = asyncio.Event()
 
     async def fussy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Ends the connection at a message on `bad` (MQTT 3.1.1 cl. 3.3.5); packets of less than 128 bytes."""
+        """Ends the connection at a message on `bad` (MQTT 3.1.1 cl. 3.3.5)."""
+        is_bad = False
         with suppress(asyncio.IncompleteReadError, ConnectionError):
-            while head := await reader.read(2):
-                rest = await reader.readexactly(head[1])
-                size = int.from_bytes(rest[:2], "big")
-                match head[0] >> 4:
+            while not is_bad:
+                kind, rest = await packet(reader)
+                length = int.from_bytes(rest[:2], "big")
+                match kind:
                     case 1:
                         writer.write(b"\x20\x02\x00\x00")
                     case 8:
                         writer.write(b"\x90\x03" + rest[:2] + b"\x01")
-                    case 3 if rest[2 : 2 + size] == b"bad":
-                        break
                     case 3:
-                        taken.append(rest[2 : 2 + size].decode())
-                        writer.write(b"\x40\x02" + rest[2 + size : 4 + size])
+                        topic = rest[2 : 2 + length].decode()
+                        is_bad = topic == "bad"
+                        taken.append(topic)
+                        if topic == "best":
+                            has_best.set()
+                        if acknowledges or not is_bad:
+                            writer.write(b"\x40\x02" + rest[2 + length : 4 + length])
         writer.close()
 
     async with await asyncio.start_server(fussy, "127.0.0.1") as server:
         client = Client(server.sockets[0].getsockname()[1], given={"steady": 0.5})
         async with client.running(()):
-            client.say(Message("good", "1"), Message("bad", "1"), Message("better", "1"))
-            await journal.until("ends the connection whenever bad is published (1 bytes)")
-            client.say(Message("bad", "2"), Message("best", "1"))
-            await journal.until("INFO: connected to the broker", count=4)  # thrice in vain; now it holds
+            client.say(Message("good", "1"), Message("bad", "1" * size), Message("better", "1" * size))
+            await journal.until(f"ends the connection whenever bad is published ({size} bytes)")
+            client.say(Message("bad", "2" * size), Message("best", "1"))
+            before = len(journal.lines)
+            await client.connects()
+            await asyncio.wait_for(has_best.wait(), PATIENCE)
     assert {"good", "better", "best"} <= set(taken)
+    assert not [line for line in journal.lines[before:] if "ends" in line]
     assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize("topic", ["a/+/b", "a/#", "a\0b", "", "half \ud800 pair", "long" * 20_000])
+async def test_what_no_broker_could_be_given_is_left_out_and_said_once(
+    topic: str, broker: Mosquitto, caplog: pytest.LogCaptureFixture, journal: Journal
+) -> None:
+    async with ear(broker.port) as listener:
+        client = Client(broker.port)
+        async with client.running(()):
+            client.say(Message(topic, "1"), Message("good", "1"))
+            await has_heard(listener, "good", "1")
+            await journal.until("cannot be published and is left out")
+            client.say(Message(topic, "2"), Message("good", "2"))
+            await has_heard(listener, "good", "2")
+    assert caplog.text.count("cannot be published") == 1
+    assert len(caplog.text) < 2000

@@ -863,3 +863,24 @@ def test_what_is_wrong_with_a_bus_is_a_problem_of_the_bridge() -> None:
 def test_no_measurement_has_the_id_of_an_entity_of_ours() -> None:
     ours = set(components(meter_payload(DISCOVERY, reading(), EVERYTHING)))
     assert not ours & {quantity for quantity, _ in QUANTITIES}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        '{"o": {"name": "mbusd"}, "stat_t": "mbusd/a+b"}',
+        '{"o": {"name": "mbusd"}, "stat_t": "mbusd/a#"}',
+        '{"o": {"name": "mbusd"}, "stat_t": "mbusd/a\\u0000b"}',
+        '{"o": {"name": "mbusd"}, "stat_t": "mbusd/half \\ud800 pair"}',
+        '{"o": {"name": "mbusd"}, "stat_t": "mbusd/' + "long" * 20_000 + '"}',
+        '{"o": {"name": "mbusd"}, "stat_t": "mbusd/a", "x": NaN}',
+        '{"o": {"name": "mbusd"}, "stat_t": "mbusd/a", "x": 1e999}',
+        '{"o": {"name": "mbusd"}, "stat_t": "mbusd/a", "x": ' + 5000 * "1" + "}",
+        '{"o": {"name": "mbusd"}, "stat_t": "mbusd/a", "x": ' + 990 * "[" + 990 * "]" + "}",
+    ],
+)
+def test_what_others_have_left_at_the_broker_under_our_name_is_believed_only_if_it_can_be_ours(document: str) -> None:
+    """What is taken for ours is said again some day: a topic that none can be, or no JSON, would end that."""
+    announcements = Announcements(DISCOVERY)
+    assert not announcements.learn(f"{DISCOVERY.discovery_prefix}/device/mbusd_x/config", document)
+    assert announcements.leftovers(()) == []

@@ -266,3 +266,19 @@ async def test_a_bug_in_what_takes_messages_is_not_hidden(broker: Mosquitto) -> 
         await speaker.say("asked/x", "1", retain=True)
         with pytest.raises(ZeroDivisionError):
             await asyncio.wait_for(one.run(lambda: ()), PATIENCE)
+
+
+async def test_somebody_who_calls_us_dead_without_end_does_not_keep_us_from_speaking(broker: Mosquitto) -> None:
+    client = Client(broker.port, subscriptions=("asked/#", WILL.topic))
+    async with client.running(), ear(broker.port) as other:
+        await client.connects()
+        for number in range(200):
+            client.say(Message(f"state/{number}", "1"))
+        for _ in range(300):
+            await other.say(WILL.topic, WILL.payload)
+        await other.say("asked/last", "1")
+        await client.receives(2)
+        while client.received[-1][0] != "asked/last":
+            await client.receives(len(client.received) + 1)
+    dead = [topic for topic, _, retained in client.received if topic == WILL.topic and not retained]
+    assert 1 <= len(dead) < 20

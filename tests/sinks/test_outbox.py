@@ -1,5 +1,7 @@
 """What waits for the broker: the latest state of each topic, every event, and in which order."""
 
+from collections.abc import Iterator
+
 from mbusd.sinks.outbox import MOST_UNIQUE, Outbox
 from mbusd.sinks.topics import Message
 
@@ -88,3 +90,69 @@ def test_what_is_of_now_or_never_is_dropped_alone() -> None:
     one = outbox(Message("m", "1"), Message("emon/m", "1", retain=False, is_fleeting=True))
     one.drop_fleeting()
     assert waiting(one) == [("m", "1")]
+
+
+class Meters:
+    """Who says its messages again; `asked`: the topics that were wanted so far."""
+
+    def __init__(self, **payloads: str) -> None:
+        self.payloads = payloads
+        self.asked: list[str] = []
+
+    def message(self, topic: str, payload: str) -> Message:
+        self.payloads[topic] = payload
+        return Message(topic, payload, source=self)
+
+    def again(self) -> Iterator[Message]:
+        for topic, payload in self.payloads.items():
+            self.asked.append(topic)
+            if payload:
+                yield Message(topic, payload)
+
+
+def test_what_a_source_says_again_is_made_when_its_turn_comes() -> None:
+    meters = Meters()
+    one = outbox(Message("a", "1"), meters.message("b", "1"), meters.message("c", "1"))
+    for number in sent(one, 3):
+        one.landed(number)
+    one.say_everything()
+    sent(one, 2)
+    assert meters.asked == ["b"]
+    assert waiting(one) == [("c", "1")]
+    assert one.take() is not None
+    assert one.take() is None
+
+
+def test_what_is_newer_stands_in_for_what_is_said_again() -> None:
+    meters = Meters()
+    one = outbox(meters.message("a", "1"), meters.message("b", "1"), meters.message("c", "1"))
+    for number in sent(one, 3):
+        one.landed(number)
+    one.add(meters.message("b", "2"))
+    one.say_everything()
+    sent(one, 1)
+    one.add(Message("c", "", source=meters))
+    assert waiting(one) == [("b", "2"), ("c", "")]
+
+
+def test_what_was_said_again_and_is_not_acknowledged_is_not_lost() -> None:
+    meters = Meters()
+    one = outbox(meters.message("a", "1"), meters.message("b", "1"))
+    for number in sent(one, 2):
+        one.landed(number)
+    one.say_everything()
+    sent(one, 1)
+    one.lost()
+    assert sorted(waiting(one)) == [("a", "1"), ("b", "1")]
+    one.say_everything()
+    assert sorted(waiting(one)) == [("a", "1"), ("b", "1")]
+
+
+def test_a_topic_that_is_barred_is_not_said_again() -> None:
+    meters = Meters()
+    one = outbox(Message("a", "1"), meters.message("b", "1"))
+    for number in sent(one, 2):
+        one.landed(number)
+    one.bar("b")
+    one.say_everything()
+    assert waiting(one) == [("a", "1")]

@@ -26,7 +26,7 @@ from mbusd.model import (
 from mbusd.settings import Settings
 from mbusd.sinks.publisher import Publisher
 from mbusd.sinks.topics import Message
-from tests.sinks.readings import HEAT, NOON, SUCCESSOR, info, reading
+from tests.sinks.readings import HEAT, NOON, SUCCESSOR, info, measured, reading
 
 CONFIG = "homeassistant/device/mbusd_{}/config"
 BUS = CONFIG.format("bridge_bus_cellar")
@@ -569,7 +569,21 @@ def test_only_on_change_forgets_what_was_cleared() -> None:
     assert ("mbusd/heat_pump/volume", "5") in taken(one, ReadingTaken(reading(energy=10, volume=5)))
 
 
+def test_a_meter_is_called_online_or_offline_once(settled: Publisher) -> None:
+    availability = "mbusd/heat_pump/availability"
+    told = [(one.topic, one.payload, one.retain) for one in settled.take(MeterChanged(info()))]
+    assert told == [(availability, "online", True)]
+    assert taken(settled, MeterChanged(info()), MeterChanged(info(failures=1))) == []
+    assert taken(settled, MeterChanged(info(online=False))) == [(availability, "offline")]
+    assert taken(settled, MeterChanged(info(online=False))) == []
+    assert (availability, "offline") in said(settled.again()), "to a broker that may have lost it"
+    assert taken(settled, MeterChanged(info())) == [(availability, "online")]
+    assert (availability, "") in taken(settled, MeterGone(info()))
+    assert (availability, "online") in taken(settled, MeterChanged(info())), "it is back"
+
+
 def test_the_life_of_meters_and_buses(settled: Publisher) -> None:
+    list(settled.take(MeterChanged(info())))
     settled.meters_changed = False
     assert taken(settled, MeterChanged(info(online=False, failures=3), "silent", "no answer")) == [
         ("mbusd/heat_pump/availability", "offline"),
@@ -741,3 +755,24 @@ def test_requests_are_understood_and_answered(settled: Publisher) -> None:
     ((topic, payload),) = said(settled.answer(asked, Outcome(readings=(reading(energy=1),))))
     assert topic == "mbusd/bridge/response/read"
     assert json.loads(payload)["transaction"] == 4
+
+
+def test_a_meter_that_makes_up_keys_does_not_fill_the_broker(
+    settled: Publisher, caplog: pytest.LogCaptureFixture
+) -> None:
+    retained: dict[str, str] = {}
+    for number in range(0, 1200, 20):
+        items = tuple(measured(f"key_{one}", one) for one in range(number, number + 20))
+        retained.update(taken(settled, ReadingTaken(replace(reading(), measurements=items))))
+    values = {topic.removeprefix("mbusd/heat_pump/") for topic, payload in retained.items() if payload}
+    keys_left = {key for key in values if key.startswith("key_")}
+    assert len(keys_left) <= 1.5 * 256
+    assert "key_1199" in keys_left
+    document = json.loads(retained["mbusd/heat_pump"])
+    assert {key for key in document if key.startswith("key_")} == keys_left
+    living = {key for key, component in components(retained[OLD]).items() if len(component) > 1}
+    assert {key for key in living if key.startswith("key_")} == keys_left
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "heat_pump names ever new values" in caplog.text
+    again = {message.topic for message in settled.again()}
+    assert {topic for topic in again if "/key_" in topic} == {f"mbusd/heat_pump/{key}" for key in keys_left}

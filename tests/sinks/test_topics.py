@@ -373,6 +373,17 @@ def test_get_reads_a_meter_whatever_the_payload_and_is_not_answered() -> None:
         assert list(TOPICS.of_outcome(asked, Outcome(readings=(reading(),)))) == []
 
 
+def test_a_request_whose_answer_would_have_no_topic_is_none() -> None:
+    """A topic has 65 535 bytes at the most (MQTT 3.1.1 cl. 1.5.3), and that of the answer is one longer."""
+    assert TOPICS.asked("mbusd/bridge/request/" + "x" * 65_514, "") is None
+
+
+def test_a_number_of_any_length_is_a_text() -> None:
+    asked = TOPICS.asked("mbusd/bridge/request/read", "1" * 4000)
+    assert asked is not None
+    assert asked.command == ReadNow("1" * 4000)
+
+
 @pytest.mark.parametrize(
     "topic", ["mbusd/heat_pump", "mbusd/bridge/state", "mbusd/a/b/get", "mbusd/bridge/request/a/b"]
 )

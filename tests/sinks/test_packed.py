@@ -1,0 +1,34 @@
+"""Texts come out as they went in, and take little room where they are alike."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mbusd.sinks.packed import MOST_KINDS, Packed, Press
+
+ROOM = 60  # bytes: a name and a number of one text that the other one has not
+
+
+def _like(name: str) -> str:
+    return ", ".join(f'"{key}": "sensor of {name}, {key**7}"' for key in range(100))
+
+
+@given(st.lists(st.tuples(st.text(), st.integers(0, 3))))
+def test_every_text_comes_out_as_it_went_in(texts: list[tuple[str, int]]) -> None:
+    press = Press()
+    packed = [press.pack(text, kind) for text, kind in texts]
+    assert [one.text for one in packed] == [text for text, _ in texts]
+
+
+def test_the_third_of_a_kind_takes_no_more_than_what_tells_it_from_the_second() -> None:
+    press = Press()
+    sizes = [len(press.pack(_like("meter_1"), "heat")._data) for _ in range(3)]  # noqa: SLF001 - what it takes
+    assert sizes[0] > 500
+    assert sizes[2] < ROOM
+
+
+def test_more_kinds_than_are_kept_are_packed_alone() -> None:
+    press = Press()
+    texts = [_like(f"meter_{number}") for number in range(2 * MOST_KINDS)]
+    packed = [press.pack(text, number) for _ in range(3) for number, text in enumerate(texts)]
+    assert [one.text for one in packed] == texts * 3
+    assert len(packed[-1]._data) == len(Packed(texts[-1])._data)  # noqa: SLF001
