@@ -21,13 +21,13 @@ from typing import Literal
 
 from bench.hurry import hurried
 from bench.numbered import Judge, NumberedMeter
-from mbusd import transport
-from mbusd.bus import Bus
+from mbusd.configuration.settings import BusSettings
+from mbusd.line import transport
+from mbusd.line.bus import Bus
 from mbusd.mbus.frames import Frame
 from mbusd.poller import Poller
-from mbusd.settings import BusSettings
-from mbusd.simulator import Answer, Behaviour, Fault, SimulatedBus, identity
-from mbusd.virtual_bus import opened
+from mbusd.simulation.simulator import Answer, Behaviour, Fault, SimulatedBus, identity
+from mbusd.simulation.virtual_bus import opened
 from tests.relay import Break, Relay, relayed
 
 INTERVAL = 60.0  # seconds

@@ -19,7 +19,9 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from bench.decode_peers import peers
-from mbusd import normalise, recognition
+from mbusd import normalise
+from mbusd.configuration.profile_shapes import FileShape
+from mbusd.configuration.strict_yaml import read, shaped
 from mbusd.mbus.fetching import address_in
 from mbusd.mbus.frames import LongFrame, encode, parse
 from mbusd.mbus.heads import SHORT
@@ -28,10 +30,9 @@ from mbusd.mbus.profile import Profile
 from mbusd.mbus.records import Record
 from mbusd.mbus.telegram import Telegram, decode, decode_whole
 from mbusd.model import Reading
-from mbusd.profile_shapes import FileShape
 from mbusd.profiles import shelf_of
 from mbusd.sinks.state import state
-from mbusd.strict_yaml import read, shaped
+from mbusd.values import recognition
 
 SHARED = Path(__file__).parents[2] / "shared" / "telegrams"
 OWN = Path(__file__).parents[1] / "mbusd" / "profile_data"

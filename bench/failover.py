@@ -20,7 +20,7 @@ from pathlib import Path
 
 import aiomqtt
 
-from mbusd.settings import MqttSettings
+from mbusd.configuration.settings import MqttSettings
 from mbusd.sinks.mqtt import Broker
 from mbusd.sinks.talk import Patience
 from mbusd.sinks.topics import Message

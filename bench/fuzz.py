@@ -18,6 +18,7 @@ import atheris
 
 with atheris.instrument_imports(include=["mbusd"]):
     from mbusd import config, document
+    from mbusd.configuration.settings import Settings
     from mbusd.exact_json import JsonValue
     from mbusd.mbus.errors import DecodeError
     from mbusd.mbus.fetching import address_of
@@ -26,7 +27,6 @@ with atheris.instrument_imports(include=["mbusd"]):
     from mbusd.model import ReadingTaken
     from mbusd.normalise import reading
     from mbusd.profiles import Shelf, shipped
-    from mbusd.settings import Settings
     from mbusd.sinks.publisher import Publisher
     from mbusd.sinks.topics import Topics
 

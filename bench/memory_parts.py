@@ -14,9 +14,9 @@ from collections.abc import Iterable
 from bench.converters import RECORDS
 from bench.simulated_time import Cellar, MemoryBroker, broker_in_memory, ports_in_memory, simulated_time
 from mbusd.app import Daemon
+from mbusd.configuration.settings import Settings
 from mbusd.profiles import shelf_of
-from mbusd.settings import Settings
-from mbusd.simulator import Moment, SimulatedBus, SimulatedMeter, identity
+from mbusd.simulation.simulator import Moment, SimulatedBus, SimulatedMeter, identity
 from mbusd.sinks.topics import Message
 
 BEGAN = 1_795_000_000.0  # November 2026

@@ -10,7 +10,7 @@ from decimal import Decimal
 from itertools import pairwise
 
 from mbusd.model import BusChanged, BusTroubled, Event, MeterChanged, Reading, ReadingTaken
-from mbusd.simulator import Behaviour, Moment, SimulatedMeter, identity
+from mbusd.simulation.simulator import Behaviour, Moment, SimulatedMeter, identity
 
 Values = tuple[int, ...]
 RAW = {"kWh": 1000, "m³/h": 1000, "m³": 1000}  # steps of the meter in a unit; 1 of all others

@@ -14,7 +14,7 @@ import math
 import random
 from collections.abc import Iterator
 
-from mbusd.hearing import CheckedReader, Heard
+from mbusd.line.hearing import CheckedReader, Heard
 from mbusd.mbus.frames import LongFrame, encode
 
 SIZE = 150

@@ -17,17 +17,17 @@ from pathlib import Path
 from random import Random
 from typing import TypeVar
 
-from mbusd.bus import Bus
+from mbusd.line.bus import Bus
+from mbusd.line.transport import Port
 from mbusd.mbus.address import SecondaryAddress
 from mbusd.mbus.frames import LongFrame, Noise, encode
 from mbusd.mbus.link import Conversation, Silence
 from mbusd.mbus.probe import Crowd, Meter, Present, Probe, Silent
 from mbusd.mbus.search import ANY, Search, Step
 from mbusd.mbus.telegram import decode
-from mbusd.scanner import Plan, Scanner
-from mbusd.simulator import SimulatedBus, SimulatedMeter, identity
-from mbusd.transport import Port
-from mbusd.virtual_bus import opened
+from mbusd.scanning.scanner import Plan, Scanner
+from mbusd.simulation.simulator import SimulatedBus, SimulatedMeter, identity
+from mbusd.simulation.virtual_bus import opened
 
 T = TypeVar("T")
 Ids = list[str]

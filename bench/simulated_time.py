@@ -13,14 +13,14 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from unittest import mock
 
-from mbusd import transport
+from mbusd.line import transport
+from mbusd.line.transport import Port, ProtocolFactory, TransportError
 from mbusd.mbus.frames import FrameReader, Noise
-from mbusd.simulator import SimulatedBus
+from mbusd.simulation.simulator import SimulatedBus
+from mbusd.simulation.superposition import superpose
 from mbusd.sinks import mqtt
 from mbusd.sinks.connection import Lost
 from mbusd.sinks.topics import Message
-from mbusd.superposition import superpose
-from mbusd.transport import Port, ProtocolFactory, TransportError
 
 BITS = 11  # of a character
 

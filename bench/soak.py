@@ -22,12 +22,13 @@ from random import Random
 from unittest import mock
 
 from bench.simulated_time import Cellar, MemoryBroker, broker_in_memory, ports_in_memory, simulated_time
-from mbusd import app, scanner
+from mbusd import app
 from mbusd.app import Daemon
+from mbusd.configuration.settings import Settings
 from mbusd.memory import Memory
-from mbusd.settings import Settings
-from mbusd.simulated_faults import Fault, spoilt
-from mbusd.simulator import Moment, SimulatedBus, SimulatedMeter, identity
+from mbusd.scanning import scanner
+from mbusd.simulation.faults import Fault, spoilt
+from mbusd.simulation.simulator import Moment, SimulatedBus, SimulatedMeter, identity
 
 BEGAN = 1_795_000_000.0  # November 2026
 BAUDRATE = 9600

@@ -3,11 +3,11 @@
     python -m bench.twice [--readings 100000]
 
 A meter answers with telegrams of one size over a wire that inverts each bit with the same probability and loses all
-parity. The daemon's own reader, retries and rule (`mbusd.witness`) say what becomes a reading. Checks of counters,
+parity. The daemon's reader, retries and rule (`mbusd.trust.witness`) say what becomes a reading. Checks of counters,
 which find some of the rest, are left out.
 
 The second table has bursts: a meter at work, whose wire has been clean for long, and then so many readings with bit
-errors; what `mbusd.surprise` changes, and what it costs in the clean time.
+errors; what `mbusd.trust.surprise` changes, and what it costs in the clean time.
 """
 
 import argparse
@@ -17,9 +17,9 @@ from collections.abc import Callable
 from mbusd.mbus.errors import NoAnswer
 from mbusd.mbus.frames import REQ_UD2, FrameReader, LongFrame, Noise, ShortFrame, encode
 from mbusd.mbus.link import Answer, Conversation, Reply, Request, data, exchange
-from mbusd.simulated_faults import damaged
-from mbusd.surprise import Surprises
-from mbusd.witness import REMEMBERED, Damage, witnessed
+from mbusd.simulation.faults import damaged
+from mbusd.trust.surprise import Surprises
+from mbusd.trust.witness import REMEMBERED, Damage, witnessed
 
 CASES = ((1e-4, 150), (1e-3, 40), (1e-3, 150), (1e-2, 40))
 BURSTS = ((1e-4, 4), (1e-3, 4), (1e-2, 4))  # bit errors, readings

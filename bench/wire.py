@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
+from mbusd.configuration.settings import BusSettings
 from mbusd.mbus.frames import Frame, FrameReader, Noise, encode
 from mbusd.model import Event, Reading, ReadingTaken
 from mbusd.poller import Poller
-from mbusd.settings import BusSettings
-from mbusd.simulator import Answer, Behaviour, Fault, Moment, SimulatedBus, SimulatedMeter, identity
-from mbusd.virtual_bus import opened
+from mbusd.simulation.simulator import Answer, Behaviour, Fault, Moment, SimulatedBus, SimulatedMeter, identity
+from mbusd.simulation.virtual_bus import opened
 
 DELAY = 0.0346  # seconds until a meter answers
 HEADER_AND_FRAME = 21  # bytes of a telegram that are no records

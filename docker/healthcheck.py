@@ -13,7 +13,7 @@ from pathlib import Path
 import aiomqtt
 
 from mbusd import config
-from mbusd.settings import BrokerAddress, MqttSettings
+from mbusd.configuration.settings import BrokerAddress, MqttSettings
 from mbusd.sinks.topics import ONLINE, Topics
 
 SECONDS = 10.0

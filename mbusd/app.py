@@ -12,13 +12,13 @@ from dataclasses import replace
 
 from mbusd import __version__, clock, config, exact_json, systemd, watchdog
 from mbusd.buses import Buses
+from mbusd.configuration.settings import Settings
 from mbusd.exact_json import JsonValue
 from mbusd.flood import FloodGate
 from mbusd.memory import Memory
 from mbusd.model import Command, Event, Outcome, SetLogLevel
 from mbusd.orders import Orders, set_log_level
 from mbusd.profiles import Shelf, shelf_of
-from mbusd.settings import Settings
 from mbusd.sinks.mqtt import Broker
 from mbusd.sinks.publisher import Publisher
 from mbusd.sinks.requests import Asked

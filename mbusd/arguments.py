@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Literal, NoReturn, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from mbusd.configuration.settings import BAUDRATES, USUAL_FILE, seconds, window
+from mbusd.line.transport import check_port
 from mbusd.mbus.address import Address, PrimaryAddress, SecondaryAddress, parse_address
 from mbusd.printable import printable
-from mbusd.settings import BAUDRATES, USUAL_FILE, seconds, window
-from mbusd.transport import check_port
 
 T = TypeVar("T")
 

@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 
+from mbusd.configuration.settings import BusSettings
 from mbusd.memory import Memory
-from mbusd.meter import Meter
 from mbusd.model import Emit, MeterGone, MeterInfo
 from mbusd.poller import Poller, budgets_of
+from mbusd.polling.meter import Meter
 from mbusd.profiles import Shelf
-from mbusd.settings import BusSettings
 
 
 class Buses:

@@ -5,7 +5,8 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import tzinfo
 
-from mbusd.bus import Bus, Run
+from mbusd.configuration.settings import MeterSettings
+from mbusd.line.bus import Bus, Run
 from mbusd.mbus.address import Address, PrimaryAddress, SecondaryAddress
 from mbusd.mbus.clocks import set_clock
 from mbusd.mbus.link import Conversation, in_manner
@@ -15,7 +16,6 @@ from mbusd.mbus.sighting import alone
 from mbusd.mbus.writing import application_reset, set_address, set_identification
 from mbusd.mbus.written import Written
 from mbusd.model import ChangeMeter
-from mbusd.settings import MeterSettings
 from mbusd.writes import Pause, T, clock_type, follow, local_clock, moment, number, secondary, subcode
 
 

@@ -1,6 +1,6 @@
 """Reads the configuration file and the environment, and says everything that is wrong with them, with path and line.
 
-How YAML is read stands in strict_yaml.py, the shape itself in settings.py.
+How YAML is read stands in configuration/strict_yaml.py, the shape itself in configuration/settings.py.
 """
 
 import itertools
@@ -11,10 +11,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from mbusd.configuration.settings import RESERVED_NAMES, USUAL_FILE, Settings
+from mbusd.configuration.strict_yaml import Document, FileError, Location, Problem, document, message, path_of, read
 from mbusd.mbus.address import Address, SecondaryAddress, parse_address
 from mbusd.mbus.errors import AddressError
-from mbusd.settings import RESERVED_NAMES, USUAL_FILE, Settings
-from mbusd.strict_yaml import Document, FileError, Location, Problem, document, message, path_of, read
 
 ENVIRONMENT = "MBUSD_"
 ConfigError = FileError

@@ -11,7 +11,7 @@ from mbusd.mbus.frames import Frame, LongFrame, ShortFrame, parse
 from mbusd.mbus.media import medium_name
 from mbusd.mbus.records import Record
 from mbusd.mbus.telegram import Header, Telegram
-from mbusd.measures import keys
+from mbusd.values.measures import keys
 
 _BETWEEN = re.compile(r"[\s:,;_-]+|0[xX]")
 _TYPE_F = 4  # bytes of a date and time without seconds

@@ -11,7 +11,7 @@ from mbusd.mbus.frames import ACK, FCB, LONG, NACK, SHORT, STOP, LongFrame
 from mbusd.mbus.media import medium_name
 from mbusd.mbus.records import DATA_FIELDS, DataBlock, Record, decode_records
 from mbusd.mbus.status import status_words
-from mbusd.units import to_user
+from mbusd.values.units import to_user
 
 Piece = tuple[int, bytes, str]
 """Offset in the frame, bytes, what they say."""

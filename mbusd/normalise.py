@@ -16,8 +16,8 @@ from mbusd.mbus.profile import Profile, Show
 from mbusd.mbus.records import Record
 from mbusd.mbus.telegram import Header, Telegram, header_of
 from mbusd.mbus.understanding import understand
-from mbusd.measures import keys, measurement, problem_of
-from mbusd.recognition import ENCRYPTED, forms_of
+from mbusd.values.measures import keys, measurement, problem_of
+from mbusd.values.recognition import ENCRYPTED, forms_of
 
 MOST_IDENTITIES = 1024  # of meters that are remembered
 

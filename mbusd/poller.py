@@ -11,12 +11,12 @@ from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING
 
-from mbusd.bus import Bus
+from mbusd.configuration.settings import BusSettings
 from mbusd.exact_json import JsonValue
-from mbusd.health import Health, of_port
-from mbusd.interludes import Interludes
+from mbusd.line.bus import Bus
+from mbusd.line.opening import Opening
+from mbusd.line.transport import Port, host_and_port
 from mbusd.memory import Memory
-from mbusd.meter import Meter
 from mbusd.model import (
     AlarmTaken,
     BusChanged,
@@ -31,15 +31,15 @@ from mbusd.model import (
     ScanMode,
     StatisticsTaken,
 )
-from mbusd.opening import Opening
+from mbusd.polling.health import Health, of_port
+from mbusd.polling.interludes import Interludes
+from mbusd.polling.meter import Meter
+from mbusd.polling.roster import Roster
+from mbusd.polling.rounds import Rounds
 from mbusd.profiles import Shelf
-from mbusd.roster import Roster
-from mbusd.rounds import Rounds
-from mbusd.settings import BusSettings
-from mbusd.transport import Port, host_and_port
 
 if TYPE_CHECKING:
-    from mbusd.shared_bus import SharedBus
+    from mbusd.line.shared_bus import SharedBus
 
 log = logging.getLogger(__name__)
 
@@ -235,7 +235,7 @@ class Poller:
         """The bus for other programs, where it is to be served on."""
         if self.settings.serve is None:
             return None
-        from mbusd.shared_bus import SharedBus  # noqa: PLC0415 - few buses are served on
+        from mbusd.line.shared_bus import SharedBus  # noqa: PLC0415 - few buses are served on
 
         return SharedBus(
             self._bus.reserve,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mbusd import normalise
+from mbusd.configuration.strict_yaml import Document, FileError, Location, Problem, read, shaped
 from mbusd.mbus import telegram
 from mbusd.mbus.address import SecondaryAddress, manufacturer_letters
 from mbusd.mbus.errors import DecodeError
@@ -20,10 +21,9 @@ from mbusd.mbus.frames import LongFrame, parse
 from mbusd.mbus.profile import Profile, merged, profiles_for
 from mbusd.mbus.telegram import Telegram
 from mbusd.mbus.understanding import Understanding, understand
-from mbusd.strict_yaml import Document, FileError, Location, Problem, read, shaped
 
 if TYPE_CHECKING:
-    from mbusd.profile_shapes import TrialShape
+    from mbusd.configuration.profile_shapes import TrialShape
 
 _SHIPPED = Path(__file__).parent / "profile_data"
 _MAKER = re.compile(r"^ *-? *manufacturer: *([A-Z]{3})\b", re.MULTILINE)
@@ -96,7 +96,7 @@ def _files(folder: Path) -> list[Path]:
 
 def load(path: Path, *, is_own: bool = False) -> tuple[Profile, ...]:
     """The profiles of one file, each tried on its own telegram. Raises FileError with everything that is wrong."""
-    from mbusd.profile_shapes import FileShape  # noqa: PLC0415 - the shapes take longer to build than all the rest
+    from mbusd.configuration.profile_shapes import FileShape  # noqa: PLC0415 - the shapes take longer to build than all the rest
 
     found = read(path)
     shapes = shaped(found, FileShape).profiles

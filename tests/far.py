@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 from unittest import mock
 
-from mbusd.bus import Bus
+from mbusd.line.bus import Bus
+from mbusd.line.transport import Port, ProtocolFactory
 from mbusd.mbus.frames import Frame, encode
-from mbusd.simulator import Answer, SimulatedBus, SimulatedMeter
-from mbusd.transport import Port, ProtocolFactory
-from mbusd.virtual_wire import Wire
+from mbusd.simulation.simulator import Answer, SimulatedBus, SimulatedMeter
+from mbusd.simulation.virtual_wire import Wire
 
 T = TypeVar("T")
 CLOCK_ERROR = 1e-6  # seconds

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from typing import NoReturn
 from unittest import mock
 
-from mbusd import rounds, watchdog
-from mbusd.attendance import Attendance
+from mbusd import watchdog
 from mbusd.cli import main
+from mbusd.polling import rounds
+from mbusd.polling.attendance import Attendance
 from mbusd.sinks import talk
 from mbusd.sinks.mqtt import Broker
 

@@ -5,10 +5,10 @@ from collections import Counter
 from collections.abc import Iterable
 from itertools import pairwise
 
-from mbusd.agenda import STARVED_SECONDS, STAY_SECONDS, Agenda
-from mbusd.meter import Meter
+from mbusd.configuration.settings import BusSettings
 from mbusd.model import Identity, Outcome
-from mbusd.settings import BusSettings
+from mbusd.polling.agenda import STARVED_SECONDS, STAY_SECONDS, Agenda
+from mbusd.polling.meter import Meter
 
 START = 1000.0
 READ_OUT = 0.7  # seconds

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from mbusd import app, scanner
+from mbusd import app
 from mbusd.app import Daemon
-from mbusd.meter_file import meter_from
-from mbusd.settings import Settings
-from mbusd.simulated_meters import household
-from mbusd.simulator import SimulatedBus, SimulatedMeter
-from mbusd.virtual_bus import opened
+from mbusd.configuration.settings import Settings
+from mbusd.scanning import scanner
+from mbusd.simulation.meter_file import meter_from
+from mbusd.simulation.meters import household
+from mbusd.simulation.simulator import SimulatedBus, SimulatedMeter
+from mbusd.simulation.virtual_bus import opened
 from tests.mosquitto import PATIENCE, Ear, Mosquitto, ear, mosquitto, retained
 
 DISCOVERY = "homeassistant/device/mbusd_{}/config"

@@ -18,39 +18,43 @@ PACKAGE = ROOT / "mbusd"
 HOUSE = """
 0 __init__
 0 clock
-0 cron
-0 deafness
+0 configuration/strict_yaml
 0 exact_json
-0 parity
+0 line/deafness
+0 line/parity
+0 line/rfc2217
+0 pace/cron
+0 pace/schedule
 0 printable
-0 rfc2217
-0 schedule
-0 simulated_behaviour
-0 simulated_writes
+0 simulation/behaviour
+0 simulation/superposition
+0 simulation/virtual_terminal
+0 simulation/writes
 0 spool_file
-0 strict_yaml
-0 superposition
 0 systemd
-0 units
+0 values/units
 0 valve
-0 virtual_terminal
 0 mbus/errors
 0 mbus/media
 0 mbus/split
 0 mbus/status
 0 mbus/vif
+0 sinks/crowds
 0 sinks/echo
 0 sinks/homeassistant_map
+0 sinks/obituaries
+0 sinks/packed
 
-1 budget: clock
 1 flood: valve
-1 meter_fields: simulated_behaviour
+1 line/transport: line/parity line/rfc2217
 1 model: exact_json
-1 simulated_telegrams: simulated_behaviour
-1 simulated_values: simulated_behaviour
+1 pace/budget: clock
+1 pace/timetable: pace/cron
+1 simulation/meter_fields: simulation/behaviour
+1 simulation/telegrams: simulation/behaviour
+1 simulation/values: simulation/behaviour
+1 sound_json: exact_json
 1 spool: spool_file
-1 timetable: cron
-1 transport: parity rfc2217
 1 watchdog: systemd
 1 mbus/address: mbus/errors
 1 mbus/frames: mbus/errors
@@ -59,19 +63,19 @@ HOUSE = """
 1 sinks/inert: exact_json
 1 commands/output: printable
 
-2 condition: model
-2 counting: model units
-2 hearing: mbus/frames
-2 memory: exact_json model mbus/address
-2 meter_records: meter_fields simulated_behaviour simulated_values
-2 opening: transport
-2 shaping: model units
-2 simulated_faults: mbus/errors mbus/frames
-2 simulated_link: simulated_behaviour mbus/address mbus/frames
-2 simulated_rests: simulated_behaviour mbus/frames
-2 slots: model mbus/errors mbus/values
-2 timing: mbus/frames
-2 user_units: units mbus/values
+2 line/hearing: mbus/frames
+2 line/opening: line/transport
+2 line/timing: mbus/frames
+2 memory: exact_json model sound_json mbus/address mbus/errors
+2 pace/condition: model
+2 simulation/faults: mbus/errors mbus/frames
+2 simulation/link: simulation/behaviour mbus/address mbus/frames
+2 simulation/meter_records: simulation/behaviour simulation/meter_fields simulation/values
+2 simulation/rests: simulation/behaviour mbus/frames
+2 trust/counting: model values/units
+2 values/shaping: model values/units
+2 values/slots: model mbus/errors mbus/values
+2 values/user_units: values/units mbus/values
 2 mbus/gate: mbus/address mbus/frames
 2 mbus/heads: mbus/address mbus/errors mbus/values mbus/vif
 2 mbus/quirks: mbus/frames
@@ -79,166 +83,187 @@ HOUSE = """
 2 sinks/entities: exact_json model sinks/homeassistant_map
 2 sinks/requests: exact_json model
 2 sinks/roll: model
-2 sinks/state: exact_json model
+2 sinks/state: clock exact_json model
 2 sinks/steady: model
 2 commands/tables: exact_json model printable
 
-3 activity: condition model schedule
-3 key_settings: shaping mbus/media
-3 kindness: mbus/quirks
-3 register: counting exact_json units
-3 value_texts: slots mbus/errors mbus/values
-3 virtual_meter: simulated_behaviour simulated_faults simulated_link simulated_rests simulated_telegrams \
-    simulated_writes mbus/address mbus/frames
+3 configuration/key_settings: values/shaping mbus/media
+3 pace/activity: model pace/condition pace/schedule
+3 pace/kindness: mbus/quirks
+3 simulation/virtual_meter: simulation/behaviour simulation/faults simulation/link simulation/rests \
+    simulation/telegrams simulation/writes mbus/address mbus/frames
+3 trust/register: exact_json trust/counting values/units
+3 values/value_texts: values/slots mbus/errors mbus/values
 3 mbus/link: mbus/address mbus/errors mbus/frames mbus/quirks
 3 mbus/records: mbus/errors mbus/heads mbus/values mbus/vif
-3 sinks/absences: shaping
+3 sinks/absences: values/shaping
 3 sinks/homeassistant: exact_json model sinks/entities sinks/inert
 3 sinks/topics: exact_json model sinks/requests sinks/state
+3 sinks/undated: clock spool sinks/state
 
-4 plausibility: counting exact_json model register units mbus/errors
-4 shared_client: mbus/address mbus/frames mbus/gate mbus/link
-4 simulator: simulated_behaviour simulated_faults superposition virtual_meter mbus/address mbus/errors mbus/frames
+4 line/shared_client: mbus/address mbus/frames mbus/gate mbus/link
+4 simulation/simulator: simulation/behaviour simulation/faults simulation/superposition simulation/virtual_meter \
+    mbus/address mbus/errors mbus/frames
+4 trust/plausibility: exact_json model trust/counting trust/register values/units mbus/errors
 4 mbus/fixed: mbus/errors mbus/records mbus/values mbus/vif
 4 mbus/layout: mbus/records
 4 mbus/observation: mbus/address mbus/frames mbus/link
 4 mbus/profile: mbus/records mbus/status
 4 mbus/steps: mbus/address mbus/errors mbus/frames mbus/quirks mbus/records
 4 sinks/alarms: model sinks/topics
-4 sinks/announcements: exact_json sinks/entities sinks/homeassistant
-4 sinks/emoncms: exact_json model units sinks/topics
+4 sinks/announcements: exact_json sinks/entities sinks/homeassistant sinks/packed
+4 sinks/emoncms: clock exact_json model values/units sinks/topics sinks/undated
 4 sinks/outbox: sinks/topics
 4 sinks/own_devices: exact_json sinks/entities sinks/homeassistant
-4 sinks/stream: spool sinks/topics
+4 sinks/remembered: model sinks/topics
+4 sinks/stream: clock spool sinks/topics sinks/undated
 4 sinks/window: sinks/topics
 
-5 journal: model mbus/frames mbus/link mbus/observation
-5 measures: model user_units mbus/profile mbus/records mbus/vif
-5 meter_file: meter_fields meter_records simulated_behaviour simulated_faults simulated_values simulator mbus/address \
-    mbus/errors
-5 scalars: cron transport mbus/address mbus/quirks mbus/steps
-5 shared_bus: shared_client transport mbus/address mbus/gate mbus/link
-5 simulated_meters: simulated_values simulator
-5 virtual_wire: simulated_rests simulator superposition mbus/frames
-5 way: hearing timing transport mbus/address mbus/frames mbus/link mbus/observation
+5 configuration/scalars: line/transport pace/cron mbus/address mbus/quirks mbus/steps
+5 line/journal: model mbus/frames mbus/link mbus/observation
+5 line/shared_bus: line/shared_client line/transport mbus/address mbus/gate mbus/link
+5 line/way: line/hearing line/timing line/transport mbus/address mbus/frames mbus/link mbus/observation
+5 simulation/meter_file: simulation/behaviour simulation/faults simulation/meter_fields simulation/meter_records \
+    simulation/simulator simulation/values mbus/address mbus/errors
+5 simulation/meters: simulation/simulator simulation/values
+5 simulation/virtual_wire: simulation/rests simulation/simulator simulation/superposition mbus/frames
+5 trust/misgivings: model trust/plausibility
+5 values/measures: model values/user_units mbus/profile mbus/records mbus/vif
 5 mbus/evidence: mbus/frames mbus/observation
 5 mbus/named: mbus/profile mbus/records
 5 mbus/telegram: mbus/address mbus/errors mbus/fixed mbus/frames mbus/layout mbus/records mbus/status
 
-6 document: exact_json measures mbus/errors mbus/frames mbus/media mbus/records mbus/telegram
-6 explain: exact_json units mbus/address mbus/errors mbus/frames mbus/media mbus/records mbus/status mbus/telegram
-6 form: exact_json model slots mbus/frames mbus/telegram
-6 pace_settings: condition cron key_settings scalars
-6 survey: mbus/address mbus/observation mbus/telegram
-6 virtual_bus: simulator virtual_terminal virtual_wire
-6 ways: model slots value_texts mbus/heads mbus/named mbus/values
-6 wire: hearing journal timing transport way mbus/frames mbus/link mbus/observation mbus/quirks
-6 witness: mbus/errors mbus/frames mbus/link mbus/records mbus/telegram
+6 configuration/pace_settings: configuration/key_settings configuration/scalars pace/condition pace/cron
+6 document: exact_json values/measures mbus/errors mbus/frames mbus/media mbus/records mbus/telegram
+6 explain: exact_json values/units mbus/address mbus/errors mbus/frames mbus/media mbus/records mbus/status \
+    mbus/telegram
+6 line/wire: line/hearing line/journal line/timing line/transport line/way mbus/frames mbus/link mbus/observation \
+    mbus/quirks
+6 scanning/survey: mbus/address mbus/observation mbus/telegram
+6 simulation/virtual_bus: simulation/simulator simulation/virtual_terminal simulation/virtual_wire
+6 trust/surprise: trust/counting mbus/errors mbus/frames mbus/heads mbus/telegram
+6 values/form: exact_json model values/slots mbus/frames mbus/telegram
+6 values/ways: model values/slots values/value_texts mbus/heads mbus/named mbus/values
 6 mbus/diagnosis: mbus/evidence mbus/frames mbus/observation
 6 mbus/fetching: mbus/address mbus/errors mbus/frames mbus/link mbus/quirks mbus/telegram
 6 mbus/understanding: mbus/errors mbus/named mbus/profile mbus/records mbus/telegram mbus/values mbus/vif
 
-7 haste: hearing journal transport way wire mbus/frames mbus/link
-7 meaning: exact_json measures model slots value_texts ways mbus/heads mbus/named mbus/profile mbus/records \
-    mbus/understanding
-7 profile_shapes: mbus/address mbus/errors mbus/media mbus/profile mbus/records mbus/understanding mbus/vif
-7 reach: survey mbus/address
-7 settings: key_settings model pace_settings scalars shaping
+7 configuration/profile_shapes: mbus/address mbus/errors mbus/media mbus/profile mbus/records mbus/understanding \
+    mbus/vif
+7 configuration/settings: configuration/key_settings configuration/pace_settings configuration/scalars model \
+    values/shaping
+7 line/haste: line/hearing line/journal line/transport line/way line/wire mbus/frames mbus/link
+7 scanning/reach: scanning/survey mbus/address
+7 trust/turns: model mbus/address mbus/diagnosis mbus/errors
+7 trust/witness: trust/surprise mbus/errors mbus/frames mbus/link mbus/records mbus/telegram
+7 values/meaning: exact_json model values/measures values/slots values/value_texts values/ways mbus/heads mbus/named \
+    mbus/profile mbus/records mbus/understanding
 7 mbus/following: mbus/address mbus/errors mbus/fetching mbus/frames mbus/link mbus/quirks mbus/telegram
 7 commands/decode: document exact_json explain mbus/errors commands/output commands/tables
 
-8 arguments: printable settings transport mbus/address
-8 bus: deafness haste hearing journal model timing transport wire mbus/link mbus/observation
-8 config: settings strict_yaml mbus/address mbus/errors
-8 recognition: exact_json form meaning slots mbus/layout mbus/profile mbus/records mbus/status mbus/telegram
-8 schema: exact_json key_settings settings
+8 arguments: configuration/settings line/transport printable mbus/address
+8 config: configuration/settings configuration/strict_yaml mbus/address mbus/errors
+8 configuration/schema: configuration/key_settings configuration/settings exact_json
+8 line/bus: line/deafness line/haste line/hearing line/journal line/timing line/transport line/wire model mbus/link \
+    mbus/observation
+8 values/recognition: exact_json values/form values/meaning values/slots mbus/layout mbus/profile mbus/records \
+    mbus/status mbus/telegram
 8 mbus/master: mbus/address mbus/errors mbus/fetching mbus/following mbus/link mbus/quirks mbus/telegram
-8 sinks/announcer: model settings sinks/absences sinks/announcements sinks/homeassistant sinks/own_devices sinks/roll \
-    sinks/topics
-8 sinks/connection: settings sinks/topics
-8 sinks/rota: settings
+8 sinks/announcer: configuration/settings model values/shaping sinks/absences sinks/announcements sinks/homeassistant \
+    sinks/own_devices sinks/packed sinks/roll sinks/topics
+8 sinks/connection: configuration/settings sinks/topics
+8 sinks/rota: configuration/settings
 
-9 ear: bus parity transport mbus/frames
-9 meter: activity budget condition cron kindness model pace_settings plausibility scalars schedule settings shaping \
-    timetable mbus/address mbus/master mbus/quirks mbus/steps mbus/telegram
+9 line/ear: line/bus line/parity line/transport mbus/frames
+9 polling/meter: configuration/pace_settings configuration/scalars configuration/settings model pace/activity \
+    pace/budget pace/condition pace/cron pace/kindness pace/schedule pace/timetable trust/plausibility values/shaping \
+    mbus/address mbus/master mbus/quirks mbus/steps mbus/telegram
 9 mbus/alarms: mbus/address mbus/errors mbus/frames mbus/link mbus/master mbus/quirks mbus/telegram
 9 mbus/exchanges: mbus/address mbus/errors mbus/frames mbus/link mbus/master mbus/observation mbus/telegram
 9 mbus/probe: mbus/address mbus/errors mbus/frames mbus/link mbus/master mbus/telegram
 9 mbus/sighting: mbus/address mbus/errors mbus/frames mbus/link mbus/master mbus/observation mbus/telegram
-9 sinks/publisher: exact_json model settings sinks/alarms sinks/announcer sinks/emoncms sinks/requests sinks/roll \
-    sinks/steady sinks/topics
+9 sinks/publisher: configuration/settings exact_json model sinks/alarms sinks/announcer sinks/crowds sinks/emoncms \
+    sinks/packed sinks/remembered sinks/requests sinks/roll sinks/steady sinks/topics
 9 sinks/talk: spool sinks/connection sinks/echo sinks/outbox sinks/stream sinks/topics sinks/window
-9 commands/simulate: config meter_file simulated_meters simulator virtual_bus mbus/address commands/output
+9 commands/simulate: config simulation/meter_file simulation/meters simulation/simulator simulation/virtual_bus \
+    mbus/address commands/output
 
-10 agenda: meter model
-10 health: meter model transport mbus/diagnosis mbus/observation
-10 normalise: measures model recognition mbus/alarms mbus/frames mbus/media mbus/profile mbus/records mbus/telegram \
-    mbus/understanding
-10 overload: meter timetable
+10 normalise: model values/measures values/recognition mbus/alarms mbus/frames mbus/media mbus/profile mbus/records \
+    mbus/telegram mbus/understanding
+10 polling/agenda: model polling/meter
+10 polling/health: line/transport model polling/meter mbus/diagnosis mbus/observation
+10 polling/overload: pace/timetable polling/meter
 10 mbus/aiming: mbus/address mbus/errors mbus/frames mbus/link mbus/master mbus/sighting mbus/telegram
 10 mbus/clamour: mbus/frames mbus/link mbus/observation mbus/probe
 10 mbus/findings: mbus/address mbus/probe mbus/split
 10 mbus/hurry: mbus/link mbus/probe
 10 mbus/pairing: mbus/address mbus/exchanges mbus/frames mbus/link mbus/observation mbus/telegram
 10 mbus/together: mbus/frames mbus/probe
-10 sinks/mqtt: settings spool sinks/connection sinks/rota sinks/talk sinks/topics
+10 sinks/mqtt: configuration/settings spool sinks/connection sinks/obituaries sinks/rota sinks/talk sinks/topics
 
-11 profiles: normalise profile_shapes strict_yaml mbus/address mbus/errors mbus/frames mbus/profile mbus/telegram \
-    mbus/understanding
-11 roster: memory meter model normalise reach settings survey mbus/address
-11 vigil: bus health meter model normalise transport mbus/alarms mbus/errors mbus/link
+11 polling/roster: configuration/settings memory model normalise polling/meter scanning/reach scanning/survey \
+    mbus/address
+11 polling/vigil: clock line/bus line/transport model normalise polling/health polling/meter mbus/alarms mbus/errors \
+    mbus/link
+11 profiles: configuration/profile_shapes configuration/strict_yaml normalise mbus/address mbus/errors mbus/frames \
+    mbus/profile mbus/telegram mbus/understanding
 11 mbus/asking: mbus/address mbus/findings mbus/link mbus/probe
 11 mbus/tap: mbus/exchanges mbus/frames mbus/pairing
 11 mbus/written: mbus/address mbus/aiming mbus/sighting
-11 commands/read: bus document ear exact_json normalise transport mbus/address mbus/diagnosis mbus/errors mbus/master \
-    mbus/sighting commands/output commands/tables
+11 commands/read: document exact_json line/bus line/ear line/transport normalise mbus/address mbus/diagnosis \
+    mbus/errors mbus/master mbus/sighting commands/output commands/tables
 
-12 attendance: bus health meter model normalise plausibility profiles roster shaping transport witness mbus/errors \
-    mbus/link mbus/master
+12 polling/attendance: clock line/bus line/transport model normalise polling/health polling/meter polling/roster \
+    profiles trust/misgivings trust/plausibility trust/surprise trust/turns trust/witness values/shaping mbus/address \
+    mbus/errors mbus/link mbus/master
 12 mbus/apart: mbus/address mbus/asking mbus/fetching mbus/findings mbus/probe mbus/split mbus/together mbus/twins
 12 mbus/clocks: mbus/address mbus/aiming mbus/link mbus/master mbus/records mbus/values mbus/written
 12 mbus/rates: mbus/address mbus/aiming mbus/link mbus/sighting mbus/written
 12 mbus/writing: mbus/address mbus/aiming mbus/link mbus/master mbus/sighting mbus/written
-12 commands/overheard: document exact_json normalise transport mbus/diagnosis mbus/exchanges mbus/frames mbus/link \
-    mbus/observation mbus/tap mbus/telegram commands/output commands/tables
+12 commands/overheard: document exact_json line/transport normalise mbus/diagnosis mbus/exchanges mbus/frames \
+    mbus/link mbus/observation mbus/tap mbus/telegram commands/output commands/tables
 
-13 rounds: agenda attendance bus exact_json health meter model overload profiles roster vigil
-13 writes: exact_json mbus/address mbus/aiming mbus/clocks mbus/link mbus/rates mbus/writing mbus/written
+13 polling/rounds: exact_json line/bus model polling/agenda polling/attendance polling/health polling/meter \
+    polling/overload polling/roster polling/vigil profiles
+13 writes: clock exact_json mbus/address mbus/aiming mbus/clocks mbus/link mbus/rates mbus/writing mbus/written
 13 mbus/doubts: mbus/apart mbus/asking mbus/findings mbus/probe
-13 commands/sniff: timing transport mbus/exchanges mbus/tap commands/output commands/overheard
+13 commands/sniff: line/timing line/transport mbus/exchanges mbus/tap commands/output commands/overheard
 
-14 changes: bus model settings writes mbus/address mbus/clocks mbus/link mbus/quirks mbus/rates mbus/sighting \
-    mbus/writing mbus/written
+14 changes: configuration/settings line/bus model writes mbus/address mbus/clocks mbus/link mbus/quirks mbus/rates \
+    mbus/sighting mbus/writing mbus/written
 14 mbus/search: mbus/address mbus/apart mbus/asking mbus/doubts mbus/findings mbus/joint mbus/probe mbus/split
-14 commands/write: bus exact_json transport writes mbus/address mbus/aiming mbus/clocks mbus/errors mbus/frames \
-    mbus/link mbus/observation mbus/rates mbus/sighting mbus/writing mbus/written commands/output
+14 commands/write: exact_json line/bus line/transport writes mbus/address mbus/aiming mbus/clocks mbus/errors \
+    mbus/frames mbus/link mbus/observation mbus/rates mbus/sighting mbus/writing mbus/written commands/output
 
 15 mbus/trail: mbus/asking mbus/search
 
-16 scanner: survey mbus/address mbus/asking mbus/clamour mbus/hurry mbus/link mbus/observation mbus/probe mbus/search \
-    mbus/trail
+16 scanning/scanner: scanning/survey mbus/address mbus/asking mbus/clamour mbus/hurry mbus/link mbus/observation \
+    mbus/probe mbus/search mbus/trail
 
-17 finder: model normalise reach scanner survey transport mbus/address mbus/errors
-17 commands/found: exact_json reach scanner transport mbus/address mbus/media mbus/telegram
+17 scanning/finder: line/transport model normalise scanning/reach scanning/scanner scanning/survey mbus/address \
+    mbus/errors
+17 commands/found: exact_json line/transport scanning/reach scanning/scanner mbus/address mbus/media mbus/telegram
 
-18 interludes: bus changes finder meter model roster settings transport writes mbus/address mbus/errors mbus/link
-18 commands/scan: bus exact_json hearing scanner survey transport mbus/address mbus/diagnosis mbus/frames \
-    mbus/observation mbus/probe mbus/search commands/found commands/output commands/tables
+18 polling/interludes: changes configuration/settings line/bus line/transport model polling/meter polling/roster \
+    scanning/finder writes mbus/address mbus/errors mbus/link
+18 commands/scan: exact_json line/bus line/hearing line/transport scanning/scanner scanning/survey mbus/address \
+    mbus/diagnosis mbus/frames mbus/observation mbus/probe mbus/search commands/found commands/output commands/tables
 
-19 poller: bus exact_json health interludes memory meter model opening profiles roster rounds settings shared_bus \
-    transport
+19 poller: configuration/settings exact_json line/bus line/opening line/shared_bus line/transport memory model \
+    polling/health polling/interludes polling/meter polling/roster polling/rounds profiles
 
-20 buses: memory meter model poller profiles settings
+20 buses: configuration/settings memory model poller polling/meter profiles
 
 21 orders: buses document model poller valve sinks/requests
 
-22 app: __init__ buses clock config exact_json flood memory model orders profiles settings spool systemd watchdog \
-    sinks/mqtt sinks/publisher sinks/requests sinks/topics
+22 app: __init__ buses clock config configuration/settings exact_json flood memory model orders profiles spool \
+    systemd watchdog sinks/mqtt sinks/publisher sinks/requests sinks/topics
 
-23 commands/configuration: app config printable profiles schema commands/output
-23 commands/demo: app config printable profiles simulated_meters simulator virtual_bus commands/output
+23 commands/configuration: app config configuration/schema printable profiles commands/output
+23 commands/demo: app config printable profiles simulation/meters simulation/simulator simulation/virtual_bus \
+    commands/output
 
-24 commands/words: __init__ arguments config printable transport writes mbus/diagnosis mbus/errors \
+24 commands/words: __init__ arguments config line/transport printable writes mbus/diagnosis mbus/errors \
     commands/configuration commands/decode commands/demo commands/output commands/read commands/scan \
     commands/simulate commands/sniff commands/write
 
@@ -248,37 +273,35 @@ HOUSE = """
 """
 
 FOREIGN = {  # who may know which foreign library
-    "serial": ("transport",),
-    "serial_asyncio": ("transport",),
+    "serial": ("line/transport",),
+    "serial_asyncio": ("line/transport",),
     "aiomqtt": ("sinks/connection",),
-    "cronsim": ("cron",),
-    "yaml": ("strict_yaml",),
-    "pydantic": ("scalars", "key_settings", "pace_settings", "settings", "config", "strict_yaml", "profile_shapes"),
-    "pydantic_core": ("strict_yaml",),
+    "cronsim": ("pace/cron",),
+    "yaml": ("configuration/strict_yaml",),
+    "pydantic": (
+        "configuration/scalars",
+        "configuration/key_settings",
+        "configuration/pace_settings",
+        "configuration/settings",
+        "config",
+        "configuration/strict_yaml",
+        "configuration/profile_shapes",
+    ),
+    "pydantic_core": ("configuration/strict_yaml",),
     "rich": ("commands/decode", "commands/found", "commands/read", "commands/scan", "commands/tables"),
     "amqtt": ("commands/demo",),
 }
 
 IO = ("asyncio", "time", "socket", "logging", "os", "select", "selectors", "ssl", "subprocess", "threading", "random")
 WITHOUT = {  # what of the standard library a room must not touch; a folder stands for its rooms
-    "mbus/": IO,
-    "model": IO,
-    "exact_json": IO,
-    "units": IO,
-    "schedule": IO,
-    "timing": IO,
-    "normalise": IO,
-    "shaping": IO,
-    "kindness": IO,
-    **dict.fromkeys(("cron", "timetable", "condition", "activity", "budget"), IO),
-    "document": IO,
-    "explain": IO,
-    **dict.fromkeys(("sinks/topics", "sinks/publisher", "sinks/announcements", "sinks/alarms", "sinks/emoncms"), IO),
-    **dict.fromkeys(("sinks/homeassistant", "sinks/homeassistant_map", "sinks/entities"), IO),
+    **dict.fromkeys(("mbus/", "pace/", "values/"), IO),
+    **dict.fromkeys(("model", "exact_json", "sound_json", "normalise", "document", "explain", "valve"), IO),
+    **dict.fromkeys(("line/timing", "scanning/reach"), IO),
     **dict.fromkeys(
-        ("plausibility", "register", "counting", "recognition", "form", "slots", "meaning", "measures"), IO
+        (f"trust/{room}" for room in ("plausibility", "register", "counting", "surprise", "turns", "witness")), IO
     ),
-    **dict.fromkeys(("ways", "value_texts", "user_units", "reach", "valve"), IO),
+    **dict.fromkeys(("sinks/topics", "sinks/publisher", "sinks/announcements", "sinks/alarms", "sinks/emoncms"), IO),
+    **dict.fromkeys(("sinks/homeassistant", "sinks/homeassistant_map", "sinks/entities", "sinks/remembered"), IO),
 }
 
 FLOORS = {  # of the picture; what is not named stands alone
@@ -292,31 +315,13 @@ FLOORS = {  # of the picture; what is not named stands alone
 }
 FLOOR_OF = {
     **dict.fromkeys(("cli", "arguments", "commands", "app", "systemd"), "entrance"),
-    **dict.fromkeys(
-        ("transport", "parity", "rfc2217", "timing", "way", "hearing", "journal", "wire", "bus", "shared_bus"),
-        "bus_side",
-    ),
-    **dict.fromkeys(("shared_client", "writes", "changes", "poller", "rounds", "agenda", "attendance"), "bus_side"),
-    **dict.fromkeys(("vigil", "roster", "health", "interludes", "kindness", "meter", "schedule"), "bus_side"),
-    **dict.fromkeys(("scanner", "survey", "finder", "normalise", "units", "shaping"), "bus_side"),
+    **dict.fromkeys(("line", "pace", "polling", "scanning", "trust", "values", "normalise", "poller"), "bus_side"),
+    **dict.fromkeys(("buses", "orders", "changes", "writes", "watchdog", "valve", "flood"), "bus_side"),
     **dict.fromkeys(("document", "explain"), "paper"),
-    **dict.fromkeys(
-        ("simulator", "simulated_values", "simulated_meters", "simulated_writes", "superposition"), "simulation"
-    ),
-    **dict.fromkeys(("simulated_behaviour", "simulated_faults", "simulated_link", "simulated_rests"), "simulation"),
-    **dict.fromkeys(("simulated_telegrams", "virtual_meter", "virtual_wire", "virtual_terminal"), "simulation"),
-    **dict.fromkeys(("meter_fields", "meter_records", "meter_file", "virtual_bus"), "simulation"),
-    **dict.fromkeys(("model", "exact_json", "settings", "key_settings", "scalars", "config", "strict_yaml"), "shared"),
-    **dict.fromkeys(
-        ("profiles", "profile_shapes", "pace_settings", "clock", "memory", "spool", "spool_file", "schema"), "shared"
-    ),
-    **dict.fromkeys(("haste", "opening", "ear", "reach", "buses", "orders", "watchdog", "valve", "flood"), "bus_side"),
-    **dict.fromkeys(("plausibility", "register", "counting", "budget", "timetable", "cron"), "bus_side"),
-    **dict.fromkeys(("condition", "activity"), "bus_side"),
-    **dict.fromkeys(
-        ("recognition", "form", "slots", "meaning", "measures", "ways", "value_texts", "user_units"), "bus_side"
-    ),
+    **dict.fromkeys(("model", "exact_json", "config", "configuration", "profiles", "printable"), "shared"),
+    **dict.fromkeys(("clock", "memory", "spool", "spool_file"), "shared"),
 }
+ONE_BY_ONE = ("mbus", "sinks")  # folders of which the picture shows every room
 BEGIN, END = "<!-- architecture -->", "<!-- /architecture -->"
 
 
@@ -417,7 +422,7 @@ def test_the_walls_that_must_stay() -> None:
     rooms = house()
     assert all(other.startswith("mbus/") for room in rooms if room.startswith("mbus/") for other in rooms[room][1])
     assert not [room for room in rooms if room.startswith("sinks/") if any("mbus/" in to for to in rooms[room][1])]
-    simulation = {room for room, floor in FLOOR_OF.items() if floor == "simulation"}
+    simulation = {room for room in rooms if room.startswith("simulation/")}
     outside = {other for room in simulation for other in rooms[room][1]} - simulation
     assert outside == {"mbus/frames", "mbus/address", "mbus/errors"}, "it must not share the code that it tests"
     callers = {room for room in rooms if any(to.startswith("commands/") for to in rooms[room][1])}
@@ -443,16 +448,28 @@ def test_an_init_holds_a_docstring_and_at_most_the_version(path: Path) -> None:
         ("sinks/topics", "from mbusd.mbus import vif", "sinks/topics imports mbus/vif, which its row does not name"),
         ("sinks/topics", "def f():\n import logging", "sinks/topics imports logging, which it must not"),
         ("sinks/mqtt", "if TYPE_CHECKING:\n from mbusd.poller import Poller", "sinks/mqtt imports poller, which is"),
-        ("simulator", "from mbusd.mbus.link import x", "simulator imports mbus/link, which its row does not name"),
-        ("virtual_bus", "from mbusd.mbus import link", "virtual_bus imports mbus/link, which its row does not name"),
+        (
+            "simulation/simulator",
+            "from mbusd.mbus.link import x",
+            "simulation/simulator imports mbus/link, which its row does not name",
+        ),
+        (
+            "simulation/virtual_bus",
+            "from mbusd.mbus import link",
+            "simulation/virtual_bus imports mbus/link, which its row does not name",
+        ),
         ("poller", "import aiomqtt", "poller imports aiomqtt, which only sinks/connection may know"),
         ("app", "import rich.console", "app imports rich, which only commands/decode, commands/found, "),
-        ("settings", "from yaml import load", "settings imports yaml, which only strict_yaml may know"),
+        (
+            "configuration/settings",
+            "from yaml import load",
+            "configuration/settings imports yaml, which only configuration/strict_yaml",
+        ),
         ("poller", "import requests", "poller imports requests, a foreign library that nobody may know"),
         ("poller", "from . import bus", "poller imports .: say the whole name"),
         ("poller", "__import__('mbusd.app')", "poller imports importlib, which it must not"),
         ("poller", "from mbusd.nowhere import x", "poller imports nowhere, which is not below it"),
-        ("bus", "from mbusd.commands import read", "bus imports commands/read, which is not below it"),
+        ("line/bus", "from mbusd.commands import read", "line/bus imports commands/read, which is not below it"),
     ],
 )
 def test_an_import_that_points_the_wrong_way_is_seen(room: str, source: str, complaint: str) -> None:
@@ -486,11 +503,14 @@ def _proposed(room: str, rooms: dict[str, tuple[int, set[str]]]) -> str:
 def test_the_picture_leaves_out_only_what_follows() -> None:
     assert reduced({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == {"a": {"b"}, "b": {"c"}, "c": set()}
     assert "cli --> commands\n" in picture()
-    assert "sinks_connection --> settings & sinks_topics" in picture()
+    assert "sinks_connection --> configuration & sinks_topics" in picture()
 
 
 def picture() -> str:
-    """The house as a Mermaid graph: floors as boxes, commands/ as one room, without what follows from other arrows."""
+    """The house as a Mermaid graph: floors as boxes, most folders as one room, without what follows from other arrows.
+
+    Raises graphlib.CycleError where two of them lean on each other.
+    """
     whole: dict[str, set[str]] = {}
     for room, others in edges().items():
         if not room.startswith("__"):
@@ -516,7 +536,8 @@ def reduced(graph: dict[str, set[str]]) -> dict[str, set[str]]:
 
 
 def _drawn(room: str) -> str:
-    return "commands" if room.startswith("commands/") else room
+    folder = room.partition("/")[0]
+    return room if folder in ONE_BY_ONE else folder
 
 
 def _floor(room: str) -> str:
@@ -529,7 +550,7 @@ def _id(room: str) -> str:
 
 
 def _label(room: str) -> str:
-    return "commands/" if room == "commands" else room.rpartition("/")[2]
+    return f"{room}/" if (PACKAGE / room).is_dir() else room.rpartition("/")[2]
 
 
 def _draw() -> None:

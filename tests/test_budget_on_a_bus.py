@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mbusd.model import ReadingTaken
-from mbusd.simulator import Fault
+from mbusd.simulation.simulator import Fault
 from tests.test_meter import SNAPPY
 from tests.test_poller import Wiretap, asked, house, meter, named
 

@@ -13,11 +13,14 @@ from typing import TypeVar
 
 import pytest
 
-from mbusd import bus as bus_module
-from mbusd import wire as wire_module
-from mbusd.bus import Bus
-from mbusd.hearing import MOST_BYTES
-from mbusd.journal import REMEMBERED
+from mbusd.line import bus as bus_module
+from mbusd.line import wire as wire_module
+from mbusd.line.bus import Bus
+from mbusd.line.hearing import MOST_BYTES
+from mbusd.line.journal import REMEMBERED
+from mbusd.line.parity import MarkedPort
+from mbusd.line.timing import PROOFS, QUICK_SECONDS, Timing
+from mbusd.line.transport import Port, ProtocolFactory, RateError, TransportError, open_port
 from mbusd.mbus.address import BROADCAST, PrimaryAddress, SecondaryAddress
 from mbusd.mbus.errors import NoAnswer
 from mbusd.mbus.frames import Ack, LongFrame, Noise, ShortFrame, encode
@@ -26,12 +29,9 @@ from mbusd.mbus.master import read_out, req_ud2, snd_nke
 from mbusd.mbus.observation import Observation
 from mbusd.mbus.probe import Crowd, Meter, Selection, Silent, probe_primary, probe_secondary, wake
 from mbusd.mbus.quirks import Manner, Wake
-from mbusd.meter_file import meter_from
-from mbusd.parity import MarkedPort
-from mbusd.simulator import Fault, SimulatedBus, SimulatedMeter
-from mbusd.timing import PROOFS, QUICK_SECONDS, Timing
-from mbusd.transport import Port, ProtocolFactory, RateError, TransportError, open_port
-from mbusd.virtual_bus import opened
+from mbusd.simulation.meter_file import meter_from
+from mbusd.simulation.simulator import Fault, SimulatedBus, SimulatedMeter
+from mbusd.simulation.virtual_bus import opened
 from tests.relay import Relay, deaf_server, relayed
 from tests.wires import PATIENCE, Peer, Terminal, converter, oversleeping, terminal
 

@@ -10,9 +10,11 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from mbusd.app import Daemon
-from mbusd.bus import Bus
 from mbusd.changes import carry_out, moved, to_be_written
 from mbusd.config import parse
+from mbusd.configuration.settings import BusSettings, MeterSettings
+from mbusd.line.bus import Bus
+from mbusd.line.transport import Port, TransportError
 from mbusd.mbus.address import PrimaryAddress, SecondaryAddress, parse_address
 from mbusd.mbus.aiming import WriteRefused
 from mbusd.mbus.master import ReadOut, read_out
@@ -21,13 +23,11 @@ from mbusd.mbus.rates import BETWEEN_LOOKS
 from mbusd.mbus.written import Written
 from mbusd.model import BusChanged, ChangeMeter, Event, MeterChanged, ReadNow
 from mbusd.poller import Poller
-from mbusd.settings import BusSettings, MeterSettings
-from mbusd.simulated_meters import household
-from mbusd.simulator import SimulatedBus
+from mbusd.simulation.meters import household
+from mbusd.simulation.simulator import SimulatedBus
+from mbusd.simulation.virtual_bus import opened
 from mbusd.sinks.requests import Asked
 from mbusd.sinks.topics import Topics
-from mbusd.transport import Port, TransportError
-from mbusd.virtual_bus import opened
 from tests.wires import PATIENCE
 
 BEGAN = datetime(2026, 11, 20, 12, 10)  # noqa: DTZ001 - meters' clocks know no zone

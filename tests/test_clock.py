@@ -17,8 +17,8 @@ from bench.simulated_time import Cellar, Clock, MemoryBroker, broker_in_memory, 
 from mbusd import clock as clock_room
 from mbusd.app import serve
 from mbusd.clock import FIRST_DAY, MOST_SECONDS, is_set, start_of_machine, wait_until_set
-from mbusd.settings import Settings
-from mbusd.simulator import SimulatedBus
+from mbusd.configuration.settings import Settings
+from mbusd.simulation.simulator import SimulatedBus
 from mbusd.writes import local_clock
 from tests.test_app import heat_meter
 

@@ -4,8 +4,8 @@ from decimal import Decimal
 
 import pytest
 
-from mbusd.condition import condition_of
 from mbusd.model import Value
+from mbusd.pace.condition import condition_of
 
 READING: dict[str, Value] = {
     "power": 1500,

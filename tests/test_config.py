@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mbusd import config, schema
+from mbusd import config
 from mbusd.config import ConfigError
+from mbusd.configuration import schema
+from mbusd.configuration.settings import Settings
 from mbusd.mbus.address import PrimaryAddress, SecondaryAddress
-from mbusd.settings import Settings
 from tests.json_schema import accepts
 
 SMALLEST = "buses: [{name: cellar, port: /dev/ttyUSB0}]"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mbusd.cron import CronLine, checked, shortest_pause, times_a_day
+from mbusd.pace.cron import CronLine, checked, shortest_pause, times_a_day
 
 BERLIN = ZoneInfo("Europe/Berlin")
 MOMENTS = st.integers(

@@ -1,6 +1,6 @@
 """When a connection that looks alive is given up."""
 
-from mbusd.deafness import DEAF_REQUESTS, DEAF_SECONDS, MOST_SECONDS, Deafness
+from mbusd.line.deafness import DEAF_REQUESTS, DEAF_SECONDS, MOST_SECONDS, Deafness
 
 
 def silent(deafness: Deafness, since: float, requests: int = DEAF_REQUESTS) -> None:

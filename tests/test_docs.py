@@ -10,10 +10,10 @@ import pytest
 
 from mbusd import config
 from mbusd.commands import words
-from mbusd.kindness import advice_on
 from mbusd.mbus.diagnosis import TABLE, Row
 from mbusd.mbus.errors import Stale
 from mbusd.mbus.quirks import QUIRKS
+from mbusd.pace.kindness import advice_on
 from mbusd.sinks.emoncms import _NAMES
 from mbusd.sinks.requests import REQUESTS
 from mbusd.sinks.topics import Topics
@@ -92,7 +92,9 @@ def other_sentences() -> list[str]:
     """What is said by others than the table."""
     advice = advice_on((), WATER, "auto", 60, None)
     literally = "the telegram is encrypted: it has no readable values", "another meter answers here now"
-    sources = "".join((ROOT / "mbusd" / name).read_text("utf-8") for name in ("recognition.py", "attendance.py"))
+    sources = "".join(
+        (ROOT / "mbusd" / name).read_text("utf-8") for name in ("values/recognition.py", "polling/attendance.py")
+    )
     assert all(text in sources for text in literally)
     return [str(advice), str(Stale()), *literally]
 
@@ -110,7 +112,7 @@ def test_everything_that_can_be_wrong_is_explained(row: Row) -> None:
 @pytest.mark.parametrize("reason", ["permission denied; the user", "another program has", "there is no such device;"])
 def test_reasons_of_ports_are_those_of_the_transport(reason: str) -> None:
     assert any(reason in line for line in quotations())
-    assert reason in (ROOT / "mbusd" / "transport.py").read_text("utf-8")
+    assert reason in (ROOT / "mbusd" / "line/transport.py").read_text("utf-8")
 
 
 def requests() -> list[tuple[str, str]]:

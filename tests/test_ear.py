@@ -4,15 +4,15 @@ import asyncio
 
 import pytest
 
-from mbusd.bus import Bus
-from mbusd.ear import Ear
-from mbusd.hearing import BusProtocol
+from mbusd.line.bus import Bus
+from mbusd.line.ear import Ear
+from mbusd.line.hearing import BusProtocol
+from mbusd.line.parity import HearsBroken
+from mbusd.line.transport import Port, ProtocolFactory, open_port
 from mbusd.mbus.address import PrimaryAddress
 from mbusd.mbus.diagnosis import Observations, diagnose
 from mbusd.mbus.errors import NoAnswer
 from mbusd.mbus.master import read_out
-from mbusd.parity import HearsBroken
-from mbusd.transport import Port, ProtocolFactory, open_port
 from tests.wires import converter
 
 

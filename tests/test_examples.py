@@ -14,9 +14,9 @@ from pydantic import BaseModel
 
 from mbusd import config
 from mbusd.cli import main
-from mbusd.key_settings import KeysSettings
-from mbusd.pace_settings import ActiveSettings
-from mbusd.settings import (
+from mbusd.configuration.key_settings import KeysSettings
+from mbusd.configuration.pace_settings import ActiveSettings
+from mbusd.configuration.settings import (
     BusSettings,
     EmoncmsSettings,
     HomeAssistantSettings,
@@ -26,8 +26,8 @@ from mbusd.settings import (
     TlsSettings,
     WakeSettings,
 )
-from mbusd.simulated_meters import household
-from mbusd.transport import check_port
+from mbusd.line.transport import check_port
+from mbusd.simulation.meters import household
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")

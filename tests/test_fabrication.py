@@ -4,16 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from mbusd.bus import Bus
 from mbusd.config import ConfigError, parse
+from mbusd.line.bus import Bus
+from mbusd.line.transport import Port
 from mbusd.mbus.address import SecondaryAddress, parse_address
 from mbusd.mbus.errors import AddressError, MBusError, WrongMeter
 from mbusd.mbus.master import read_out
 from mbusd.mbus.writing import set_address
-from mbusd.meter_file import meter_from
-from mbusd.simulator import SimulatedBus
-from mbusd.transport import Port
-from mbusd.virtual_bus import opened
+from mbusd.simulation.meter_file import meter_from
+from mbusd.simulation.simulator import SimulatedBus
+from mbusd.simulation.virtual_bus import opened
 from tests.test_poller import house
 
 

@@ -18,14 +18,14 @@ import pytest
 
 from bench.hurry import hurried
 from bench.numbered import Judge, NumberedMeter
-from mbusd.bus import Bus
+from mbusd.configuration.settings import BusSettings
+from mbusd.line.bus import Bus
+from mbusd.line.transport import Port
 from mbusd.mbus.frames import Frame
 from mbusd.model import BusStatistics
 from mbusd.poller import Poller
-from mbusd.settings import BusSettings
-from mbusd.simulator import Answer, Behaviour, Fault, FcbMemory, SimulatedBus, identity
-from mbusd.transport import Port
-from mbusd.virtual_bus import opened
+from mbusd.simulation.simulator import Answer, Behaviour, Fault, FcbMemory, SimulatedBus, identity
+from mbusd.simulation.virtual_bus import opened
 from tests.relay import Break, Relay, relayed
 
 INTERVAL = 20.0  # seconds

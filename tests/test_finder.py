@@ -11,22 +11,23 @@ from typing import TypeVar
 
 import pytest
 
-from mbusd import bus as bus_module
-from mbusd import interludes, scanner
-from mbusd.bus import Bus
-from mbusd.finder import TOLD_EVERY, Finder
+from mbusd.line import bus as bus_module
+from mbusd.line.bus import Bus
+from mbusd.line.transport import Port, ProtocolFactory, TransportError, open_port
 from mbusd.mbus.frames import Frame, LongFrame, ShortFrame, encode, parse
 from mbusd.mbus.link import Conversation
 from mbusd.mbus.master import req_ud2, snd_nke
 from mbusd.memory import Memory
 from mbusd.model import BusChanged, FoundMeter, MeterChanged, Outcome, Reading, ReadingTaken, ScanChanged, ScanMode
 from mbusd.poller import Poller
-from mbusd.roster import Roster
-from mbusd.scanner import Finding, Survey
-from mbusd.simulated_meters import household
-from mbusd.simulator import Answer, Moment, SimulatedMeter, identity
-from mbusd.transport import Port, ProtocolFactory, TransportError, open_port
-from mbusd.virtual_bus import opened
+from mbusd.polling import interludes
+from mbusd.polling.roster import Roster
+from mbusd.scanning import scanner
+from mbusd.scanning.finder import TOLD_EVERY, Finder
+from mbusd.scanning.scanner import Finding, Survey
+from mbusd.simulation.meters import household
+from mbusd.simulation.simulator import Answer, Moment, SimulatedMeter, identity
+from mbusd.simulation.virtual_bus import opened
 from tests.mosquitto import free_port
 from tests.test_meter import HEAT_OF_SON, Truth, by, energy, reads, strict
 from tests.test_poller import CountingBus, Seen, Wiretap, asked, house, meter, named, polled, settings

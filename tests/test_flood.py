@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from mbusd import app, orders, scanner
+from mbusd import app, orders
 from mbusd.app import Daemon
+from mbusd.configuration.settings import Settings
 from mbusd.flood import BURST, FloodGate
-from mbusd.meter_file import meter_from
-from mbusd.settings import Settings
-from mbusd.simulator import SimulatedBus
-from mbusd.virtual_bus import opened
+from mbusd.scanning import scanner
+from mbusd.simulation.meter_file import meter_from
+from mbusd.simulation.simulator import SimulatedBus
+from mbusd.simulation.virtual_bus import opened
 from tests.mosquitto import Ear, Mosquitto, ear, mosquitto
 from tests.test_app import ask, said_of_scans
 

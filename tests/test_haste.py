@@ -9,8 +9,8 @@ from mbusd.mbus.frames import Ack, LongFrame, Noise, encode
 from mbusd.mbus.link import Conversation, Doubtful, Reply, Request, Silence, as_probe
 from mbusd.mbus.master import req_ud2, snd_nke
 from mbusd.mbus.search import ANY
-from mbusd.scanner import Plan, Scanner, Survey
-from mbusd.simulator import Fault, SimulatedMeter, identity
+from mbusd.scanning.scanner import Plan, Scanner, Survey
+from mbusd.simulation.simulator import Fault, SimulatedMeter, identity
 from tests.far import JudgedBus, Way, bus_far_away, leaping
 from tests.mbus.searching import KINDS, meter
 

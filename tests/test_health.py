@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from mbusd.health import MANY, Health, Opinion, of_port
+from mbusd.configuration.settings import BusSettings
+from mbusd.line.transport import Port
 from mbusd.mbus.frames import Ack, LongFrame, ShortFrame, encode
 from mbusd.mbus.master import req_ud2, snd_nke
 from mbusd.mbus.observation import Observation
-from mbusd.meter import Meter
 from mbusd.model import BusTroubled, Event
-from mbusd.settings import BusSettings
-from mbusd.transport import Port
+from mbusd.polling.health import MANY, Health, Opinion, of_port
+from mbusd.polling.meter import Meter
 
 E5 = encode(Ack())
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mbusd.hearing import BusProtocol, CheckedReader, Heard
+from mbusd.line.hearing import BusProtocol, CheckedReader, Heard
 from mbusd.mbus.frames import Ack, Frame, LongFrame, Noise, encode
 
 TELEGRAM = LongFrame(0x08, 5, 0x72, bytes.fromhex("78 56 34 12 2D 2C 08 04 05 E5 00 00 04 06 0A 00 00 00"))

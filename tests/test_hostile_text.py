@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from mbusd.mbus.frames import LongFrame, encode
-from mbusd.meter_file import meter_from
-from mbusd.simulator import SimulatedBus
-from mbusd.virtual_bus import opened
+from mbusd.simulation.meter_file import meter_from
+from mbusd.simulation.simulator import SimulatedBus
+from mbusd.simulation.virtual_bus import opened
 from tests.mosquitto import Mosquitto, ear, mosquitto
 from tests.processes import clean_environment, started
 

@@ -14,13 +14,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mbusd.bus import Bus
+from mbusd.configuration.settings import BusSettings
+from mbusd.line.bus import Bus
+from mbusd.line.transport import Port
 from mbusd.memory import FILE, Memory
 from mbusd.model import Measurement, Reading
-from mbusd.plausibility import Counters
 from mbusd.poller import Poller
-from mbusd.settings import BusSettings
-from mbusd.transport import Port
+from mbusd.trust.plausibility import Counters
 from tests.sinks.readings import HEAT
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"

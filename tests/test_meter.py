@@ -16,17 +16,17 @@ from pathlib import Path
 
 import pytest
 
-from mbusd.bus import Bus
+from mbusd.configuration.settings import BusSettings
+from mbusd.line.bus import Bus
+from mbusd.line.transport import Port, ProtocolFactory, open_port
 from mbusd.mbus.address import SecondaryAddress
 from mbusd.mbus.frames import RSP_UD, SND_UD, Frame, LongFrame, ShortFrame, encode, parse
 from mbusd.mbus.quirks import Manner, Recipe, Step, Wake
-from mbusd.meter import Meter
 from mbusd.model import BusChanged, Identity, Outcome, ReadingTaken
 from mbusd.poller import Poller
-from mbusd.settings import BusSettings
-from mbusd.simulator import Answer, Behaviour, Fault, FcbMemory, Moment, SimulatedMeter, identity
-from mbusd.transport import Port, ProtocolFactory, open_port
-from mbusd.virtual_bus import opened
+from mbusd.polling.meter import Meter
+from mbusd.simulation.simulator import Answer, Behaviour, Fault, FcbMemory, Moment, SimulatedMeter, identity
+from mbusd.simulation.virtual_bus import opened
 from tests.test_poller import CountingBus, Seen, Wiretap, asked, house, meter, named, polled, settings
 from tests.wires import PATIENCE, Peer, converter
 

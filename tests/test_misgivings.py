@@ -4,9 +4,9 @@ import logging
 
 import pytest
 
-from mbusd.misgivings import TELL_SECONDS, Misgivings
 from mbusd.model import Reading
-from mbusd.plausibility import Counters
+from mbusd.trust.misgivings import TELL_SECONDS, Misgivings
+from mbusd.trust.plausibility import Counters
 from tests.test_plausibility import kwh
 
 

@@ -15,9 +15,9 @@ from mbusd.mbus.frames import LongFrame, encode
 from mbusd.mbus.master import LinkState
 from mbusd.mbus.records import Record
 from mbusd.mbus.telegram import Header, Telegram, decode
-from mbusd.measures import keys
 from mbusd.model import Alarm, Identity, Measurement, Reading
 from mbusd.normalise import alarm_of, identity_of, reading
+from mbusd.values.measures import keys
 from tests.telegram_samples import long_header, telegram
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)

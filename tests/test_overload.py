@@ -5,10 +5,10 @@ import asyncio
 import pytest
 
 from bench.simulated_time import Cellar, ports_in_memory, simulated_time
+from mbusd.configuration.settings import BusSettings
 from mbusd.model import BusStatistics, Event, StatisticsTaken
 from mbusd.poller import Poller
-from mbusd.settings import BusSettings
-from mbusd.simulator import Moment, SimulatedBus, SimulatedMeter, identity
+from mbusd.simulation.simulator import Moment, SimulatedBus, SimulatedMeter, identity
 
 METERS = 8
 AWAY = -1  # instead of the watts: the converter is unplugged

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mbusd.agenda import Agenda
-from mbusd.meter import Meter
+from mbusd.configuration.settings import BusSettings
 from mbusd.model import Identity, Measurement, Outcome, Reading, Value
-from mbusd.settings import BusSettings
+from mbusd.polling.agenda import Agenda
+from mbusd.polling.meter import Meter
 
 START = 1000.0
 WALL = datetime(2026, 11, 20, 22, tzinfo=UTC).timestamp()

@@ -6,8 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from mbusd.config import public
-from mbusd.pace_settings import ActiveSettings
-from mbusd.settings import BusSettings, MeterSettings, Settings
+from mbusd.configuration.pace_settings import ActiveSettings
+from mbusd.configuration.settings import BusSettings, MeterSettings, Settings
 
 
 def bus(meter: dict[str, object], **more: object) -> BusSettings:

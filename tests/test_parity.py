@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from mbusd.parity import MarkedPort, MarkReader, mark_errors
-from mbusd.transport import Port, open_port, set_baudrate
+from mbusd.line.parity import MarkedPort, MarkReader, mark_errors
+from mbusd.line.transport import Port, open_port, set_baudrate
 from tests.wires import PATIENCE, terminal
 
 MARKED = bytes.fromhex("E5 FF FF 68 FF 00 07 FF 00 FF FF FF FF 00 00 16 FF 03")

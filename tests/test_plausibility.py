@@ -18,7 +18,7 @@ from mbusd.mbus.frames import LongFrame
 from mbusd.mbus.telegram import decode
 from mbusd.model import Identity, Measurement, Reading
 from mbusd.normalise import reading as normalised
-from mbusd.plausibility import MOST_DOUBTS, Counters, Verdict
+from mbusd.trust.plausibility import MOST_DOUBTS, Counters, Verdict
 
 HOUR = 3600.0
 DAY = 24 * HOUR

@@ -7,12 +7,12 @@ from random import Random
 
 import pytest
 
-from mbusd.bus import Bus
+from mbusd.line.bus import Bus
+from mbusd.line.transport import Port
 from mbusd.memory import Memory
 from mbusd.model import BusChanged
 from mbusd.poller import Poller
-from mbusd.transport import Port
-from mbusd.virtual_bus import opened
+from mbusd.simulation.virtual_bus import opened
 from tests.test_plausibility_on_a_bus import Register, energies, meter_of, read
 from tests.test_poller import Seen, Wiretap, named, settings
 

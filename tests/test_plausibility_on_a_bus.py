@@ -7,11 +7,11 @@ from random import Random
 
 import pytest
 
+from mbusd.line.transport import Port
 from mbusd.mbus.frames import ShortFrame
 from mbusd.model import Outcome, Reading
 from mbusd.poller import Poller
-from mbusd.simulator import Fault, Moment, SimulatedMeter, identity
-from mbusd.transport import Port
+from mbusd.simulation.simulator import Fault, Moment, SimulatedMeter, identity
 from tests.test_poller import Wiretap, asked, house, named
 
 DOCS = (Path(__file__).parent.parent / "docs" / "troubleshooting.md").read_text("utf-8")

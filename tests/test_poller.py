@@ -14,12 +14,13 @@ from typing import TypeVar
 
 import pytest
 
-from mbusd import bus as bus_module
-from mbusd import deafness, rounds
-from mbusd.bus import Bus
+from mbusd.configuration.settings import BusSettings
+from mbusd.line import bus as bus_module
+from mbusd.line import deafness
+from mbusd.line.bus import Bus
+from mbusd.line.transport import Port, ProtocolFactory, open_port
 from mbusd.mbus.frames import Frame, LongFrame, ShortFrame, encode
 from mbusd.mbus.link import Conversation
-from mbusd.meter_file import meter_from
 from mbusd.model import (
     BusChanged,
     BusTroubled,
@@ -34,10 +35,10 @@ from mbusd.model import (
     StatisticsTaken,
 )
 from mbusd.poller import Poller
-from mbusd.settings import BusSettings
-from mbusd.simulator import Answer, Fault, SimulatedBus, SimulatedMeter
-from mbusd.transport import Port, ProtocolFactory, open_port
-from mbusd.virtual_bus import opened
+from mbusd.polling import rounds
+from mbusd.simulation.meter_file import meter_from
+from mbusd.simulation.simulator import Answer, Fault, SimulatedBus, SimulatedMeter
+from mbusd.simulation.virtual_bus import opened
 from tests.wires import PATIENCE, converter
 
 E = TypeVar("E", ReadingTaken, MeterChanged, BusChanged, StatisticsTaken, ScanChanged, BusTroubled)

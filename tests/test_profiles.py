@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from mbusd import profiles
+from mbusd.configuration.strict_yaml import FileError
 from mbusd.mbus import telegram
 from mbusd.mbus.address import manufacturer_code
 from mbusd.mbus.errors import DecodeError
 from mbusd.mbus.frames import LongFrame, encode, parse
 from mbusd.mbus.profile import Profile, merged, profiles_for
 from mbusd.mbus.understanding import understand
-from mbusd.measures import keys
-from mbusd.strict_yaml import FileError
+from mbusd.values.measures import keys
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = sorted((ROOT / "mbusd" / "profile_data").iterdir())

@@ -5,8 +5,8 @@ import pytest
 from mbusd.mbus.address import SecondaryAddress
 from mbusd.mbus.frames import LongFrame
 from mbusd.mbus.telegram import decode
-from mbusd.reach import address_of, answering, is_twin, remark, whole_of
-from mbusd.survey import Finding, Survey
+from mbusd.scanning.reach import address_of, answering, is_twin, remark, whole_of
+from mbusd.scanning.survey import Finding, Survey
 
 ONE = SecondaryAddress("123456782D2C0904")
 TELEGRAM = decode(LongFrame(0x08, 6, 0x72, ONE.to_bytes() + bytes(4)))

@@ -10,9 +10,9 @@ import pytest
 
 from mbusd.commands.read import Question, run
 from mbusd.mbus.address import parse_address
-from mbusd.meter_file import meter_from
-from mbusd.simulator import SimulatedBus
-from mbusd.virtual_bus import opened
+from mbusd.simulation.meter_file import meter_from
+from mbusd.simulation.simulator import SimulatedBus
+from mbusd.simulation.virtual_bus import opened
 from tests.wires import terminal
 
 TELEGRAM = bytes.fromhex("68 15 15 68 08 05 72 78 56 34 12 2D 2C 08 04 06 00 00 00 04 06 E7 91 00 00 80 16")

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mbusd import exact_json, normalise, recognition
+from mbusd import exact_json, normalise
 from mbusd.mbus.address import SecondaryAddress
 from mbusd.mbus.errors import DecodeError
 from mbusd.mbus.fetching import address_in
@@ -25,8 +25,9 @@ from mbusd.mbus.records import outline
 from mbusd.mbus.telegram import Telegram, decode, decode_whole
 from mbusd.model import Identity, Reading
 from mbusd.profiles import Shelf, shelf_of
-from mbusd.shaping import Shape, shaped
 from mbusd.sinks.state import state
+from mbusd.values import recognition
+from mbusd.values.shaping import Shape, shaped
 from tests.telegram_samples import frame, long_header
 
 SHARED = Path(__file__).parents[2] / "shared" / "telegrams" / "telegrams.jsonl"

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from mbusd import app, config, memory, scanner
+from mbusd import app, config, memory
 from mbusd.app import Daemon
+from mbusd.configuration.settings import Settings
 from mbusd.document import document_of
 from mbusd.memory import Memory
 from mbusd.profiles import shelf_of
-from mbusd.settings import Settings
-from mbusd.simulated_meters import household
-from mbusd.simulator import SimulatedBus, SimulatedMeter
-from mbusd.virtual_bus import opened
+from mbusd.scanning import scanner
+from mbusd.simulation.meters import household
+from mbusd.simulation.simulator import SimulatedBus, SimulatedMeter
+from mbusd.simulation.virtual_bus import opened
 from tests.mosquitto import PATIENCE, Ear, Mosquitto, ear, mosquitto, retained
 from tests.test_app import DISCOVERY, SNAPPY, ask, heat_meter, listed, said_of_scans
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mbusd.simulator import SimulatedBus
-from mbusd.virtual_bus import opened
+from mbusd.simulation.simulator import SimulatedBus
+from mbusd.simulation.virtual_bus import opened
 from tests.mosquitto import Mosquitto, ear, mosquitto
 from tests.processes import Running, clean_environment, started
 from tests.test_app import heat_meter

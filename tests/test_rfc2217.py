@@ -12,15 +12,15 @@ import pytest
 import serial
 import serial.rfc2217
 
-from mbusd.bus import Bus
+from mbusd.line.bus import Bus
+from mbusd.line.rfc2217 import Negotiation, RemoteSerial, Rfc2217Error, Subnegotiation, TelnetReader, escape, opened
+from mbusd.line.transport import Port, ProtocolFactory, open_port
 from mbusd.mbus.address import PrimaryAddress, SecondaryAddress
 from mbusd.mbus.errors import NoAnswer
 from mbusd.mbus.master import read_out
-from mbusd.rfc2217 import Negotiation, RemoteSerial, Rfc2217Error, Subnegotiation, TelnetReader, escape, opened
-from mbusd.simulated_meters import household
-from mbusd.simulator import Moment, SimulatedBus
-from mbusd.transport import Port, ProtocolFactory, open_port
-from mbusd.virtual_bus import opened as served
+from mbusd.simulation.meters import household
+from mbusd.simulation.simulator import Moment, SimulatedBus
+from mbusd.simulation.virtual_bus import opened as served
 from tests.wires import PATIENCE, Converter, Peer, converter
 
 BEGAN = datetime(2025, 1, 15, 12)  # noqa: DTZ001 - what a meter's own clock shows

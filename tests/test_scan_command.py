@@ -12,15 +12,16 @@ from random import Random
 
 import pytest
 
-from mbusd import config, scanner
+from mbusd import config
 from mbusd.commands import scan
 from mbusd.mbus.address import SecondaryAddress
 from mbusd.mbus.frames import Frame
 from mbusd.mbus.master import snd_nke
 from mbusd.mbus.search import ANY
-from mbusd.simulated_meters import household
-from mbusd.simulator import Answer, Moment, SimulatedBus, SimulatedMeter, identity
-from mbusd.virtual_bus import opened
+from mbusd.scanning import scanner
+from mbusd.simulation.meters import household
+from mbusd.simulation.simulator import Answer, Moment, SimulatedBus, SimulatedMeter, identity
+from mbusd.simulation.virtual_bus import opened
 from tests.mbus.searching import meter, sending
 from tests.wires import terminal
 

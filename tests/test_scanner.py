@@ -12,8 +12,8 @@ from mbusd.mbus.address import SecondaryAddress
 from mbusd.mbus.frames import Frame
 from mbusd.mbus.link import Conversation
 from mbusd.mbus.search import ANY
-from mbusd.scanner import Finding, Plan, Progress, Scanner, Survey
-from mbusd.simulator import Answer, Moment, SimulatedBus, SimulatedMeter, identity
+from mbusd.scanning.scanner import Finding, Plan, Progress, Scanner, Survey
+from mbusd.simulation.simulator import Answer, Moment, SimulatedBus, SimulatedMeter, identity
 from tests.mbus.driving import talk
 from tests.mbus.searching import KINDS, Unselectable, Wire, meter, sending
 

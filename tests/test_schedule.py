@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mbusd.schedule import LONGEST_PAUSE, PATIENT_SECONDS, Schedule
+from mbusd.pace.schedule import LONGEST_PAUSE, PATIENT_SECONDS, Schedule
 
 START = 1000.0
 PHASES = st.floats(0, 1, exclude_max=True)

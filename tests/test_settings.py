@@ -7,8 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydantic import ValidationError
 
-from mbusd.mbus.address import PrimaryAddress, SecondaryAddress
-from mbusd.settings import (
+from mbusd.configuration.settings import (
     BusSettings,
     MeterSettings,
     MqttSettings,
@@ -18,6 +17,7 @@ from mbusd.settings import (
     seconds,
     zone_of,
 )
+from mbusd.mbus.address import PrimaryAddress, SecondaryAddress
 
 
 def settings_of(section: str, **values: object) -> Settings:

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from mbusd.model import Identity, Measurement, Reading
-from mbusd.shaping import Shape, shaped
+from mbusd.values.shaping import Shape, shaped
 
 WHO = Identity("12345678", "REL", 0x41, 0x00, "other", "12345678ac4841 00".replace(" ", ""))
 ENERGY = Measurement("energy", "energy", "number", Decimal("37.351"), "kWh", 3)

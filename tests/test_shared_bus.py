@@ -11,19 +11,19 @@ from itertools import pairwise
 
 import pytest
 
-from mbusd.bus import Bus
-from mbusd.interludes import Interludes
+from mbusd.configuration.settings import BusSettings
+from mbusd.line.bus import Bus
+from mbusd.line.shared_bus import SharedBus
+from mbusd.line.transport import Port
 from mbusd.mbus.address import PrimaryAddress, SecondaryAddress
 from mbusd.mbus.errors import NoAnswer
 from mbusd.mbus.frames import LongFrame, ShortFrame, encode
 from mbusd.mbus.master import ReadOut, read_out, req_ud2, select, snd_nke
-from mbusd.roster import Roster
-from mbusd.settings import BusSettings
-from mbusd.shared_bus import SharedBus
-from mbusd.simulated_meters import household
-from mbusd.simulator import SimulatedBus, SimulatedMeter
-from mbusd.transport import Port
-from mbusd.virtual_bus import opened
+from mbusd.polling.interludes import Interludes
+from mbusd.polling.roster import Roster
+from mbusd.simulation.meters import household
+from mbusd.simulation.simulator import SimulatedBus, SimulatedMeter
+from mbusd.simulation.virtual_bus import opened
 from tests.wires import PATIENCE
 
 BEGAN = datetime(2025, 1, 15, 12)  # noqa: DTZ001 - what a meter's own clock shows

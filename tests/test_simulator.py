@@ -12,12 +12,12 @@ import yaml
 
 from mbusd.mbus.errors import DecodeError
 from mbusd.mbus.frames import LongFrame, ShortFrame, encode, parse
-from mbusd.meter_file import METER_KEYS, meter_from, meters_from
-from mbusd.simulated_behaviour import RATES
-from mbusd.simulated_meters import household
-from mbusd.simulated_values import HOUR, Profile, encode_value
-from mbusd.simulator import Behaviour, Fault, Moment, SimulatedBus, SimulatedMeter
-from mbusd.superposition import superpose
+from mbusd.simulation.behaviour import RATES
+from mbusd.simulation.meter_file import METER_KEYS, meter_from, meters_from
+from mbusd.simulation.meters import household
+from mbusd.simulation.simulator import Behaviour, Fault, Moment, SimulatedBus, SimulatedMeter
+from mbusd.simulation.superposition import superpose
+from mbusd.simulation.values import HOUR, Profile, encode_value
 
 E5 = b"\xe5"
 BEGAN = datetime(2025, 3, 30, 12, 0, tzinfo=UTC)

@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from mbusd.bus import Bus
 from mbusd.commands import sniff
 from mbusd.commands.sniff import Question
+from mbusd.line.bus import Bus
+from mbusd.line.transport import Port, TransportError
 from mbusd.mbus.address import parse_address
 from mbusd.mbus.errors import NoAnswer
 from mbusd.mbus.frames import LongFrame, encode
 from mbusd.mbus.master import read_out, req_ud2, snd_nke
-from mbusd.meter_file import meter_from
-from mbusd.simulator import SimulatedBus, SimulatedMeter
-from mbusd.transport import Port, TransportError
-from mbusd.virtual_bus import opened
+from mbusd.simulation.meter_file import meter_from
+from mbusd.simulation.simulator import SimulatedBus, SimulatedMeter
+from mbusd.simulation.virtual_bus import opened
 from tests.wires import PATIENCE, Converter, Peer, converter
 
 E5 = b"\xe5"

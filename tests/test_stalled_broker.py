@@ -20,8 +20,8 @@ from bench.simulated_time import (
     simulated_time,
 )
 from mbusd.app import serve
-from mbusd.settings import Settings
-from mbusd.simulator import SimulatedBus
+from mbusd.configuration.settings import Settings
+from mbusd.simulation.simulator import SimulatedBus
 from mbusd.sinks.talk import Patience
 from mbusd.sinks.topics import Message
 

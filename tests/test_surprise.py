@@ -8,9 +8,9 @@ import pytest
 from mbusd.mbus.errors import NoAnswer
 from mbusd.mbus.frames import REQ_UD2, LongFrame, Noise, ShortFrame
 from mbusd.mbus.link import Answer, Reply, Request, data, exchange
-from mbusd.simulator import Fault
-from mbusd.surprise import LIVELY, MOST_SURPRISES, Surprises
-from mbusd.witness import PROOF, Damage, witnessed
+from mbusd.simulation.simulator import Fault
+from mbusd.trust.surprise import LIVELY, MOST_SURPRISES, Surprises
+from mbusd.trust.witness import PROOF, Damage, witnessed
 from tests.test_poller import Wiretap, house, meter, named
 from tests.test_poller import asked as read
 

@@ -1,7 +1,7 @@
 """What is concluded from all meters found: an address that two of them have is nobody's."""
 
 from mbusd.mbus.address import SecondaryAddress
-from mbusd.survey import Finding, Survey, at_all_rates
+from mbusd.scanning.survey import Finding, Survey, at_all_rates
 
 ONE, OTHER = SecondaryAddress("123456782D2C0904"), SecondaryAddress("876543212D2C0904")
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from mbusd.simulator import SimulatedBus
-from mbusd.virtual_bus import opened
+from mbusd.simulation.simulator import SimulatedBus
+from mbusd.simulation.virtual_bus import opened
 from tests.mosquitto import PATIENCE, Ear, Mosquitto, ear, mosquitto
 from tests.processes import program
 from tests.test_app import heat_meter

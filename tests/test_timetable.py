@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mbusd.cron import CronLine
-from mbusd.timetable import LONGEST_REST, RETRY_SECONDS, Timetable
+from mbusd.pace.cron import CronLine
+from mbusd.pace.timetable import LONGEST_REST, RETRY_SECONDS, Timetable
 
 BERLIN = ZoneInfo("Europe/Berlin")
 EVENING = datetime(2026, 11, 20, 22, tzinfo=BERLIN).timestamp()  # two hours before midnight

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mbusd.timing import FORGIVEN_AFTER, PROOFS, QUICK_SECONDS, USB_SECONDS, Arrival, Timing
+from mbusd.line.timing import FORGIVEN_AFTER, PROOFS, QUICK_SECONDS, USB_SECONDS, Arrival, Timing
 
 CAUTION = 0.1
 

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import pytest
 import serial
 
-from mbusd.transport import (
+from mbusd.line.transport import (
     NEAR_SECONDS,
     Port,
     TransportError,

@@ -9,8 +9,8 @@ import pytest
 from mbusd.mbus.address import SecondaryAddress
 from mbusd.mbus.frames import Frame, ShortFrame
 from mbusd.model import BusTroubled, Identity
-from mbusd.simulator import SimulatedMeter
-from mbusd.turns import DAY, Turns, patience_of
+from mbusd.simulation.simulator import SimulatedMeter
+from mbusd.trust.turns import DAY, Turns, patience_of
 from tests.test_poller import Wiretap, asked, house, meter, named
 
 OWNER, OTHER, THIRD = "00000005", "87654321", "13572468"

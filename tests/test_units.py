@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mbusd.mbus import vif
-from mbusd.units import Number, UserValue, convert, to_user
+from mbusd.values.units import Number, UserValue, convert, to_user
 
 
 @pytest.mark.parametrize(

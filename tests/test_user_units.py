@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mbusd.units import to_user
-from mbusd.user_units import in_user_unit
+from mbusd.values.units import to_user
+from mbusd.values.user_units import in_user_unit
 
 KINDS = st.sampled_from(
     [

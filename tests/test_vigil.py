@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from mbusd import vigil
 from mbusd.mbus.frames import Frame, LongFrame, ShortFrame, encode
 from mbusd.model import AlarmTaken, MeterChanged, ReadingTaken
-from mbusd.simulator import Answer, FcbMemory, SimulatedMeter
+from mbusd.polling import vigil
+from mbusd.simulation.simulator import Answer, FcbMemory, SimulatedMeter
 from tests.test_meter import SNAPPY, Truth, by, reads, strict
 from tests.test_poller import Seen, Wiretap, asked, house, meter
 

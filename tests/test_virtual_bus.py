@@ -13,10 +13,10 @@ from random import Random
 import pytest
 
 from mbusd.mbus.frames import LongFrame, ShortFrame, encode, parse
-from mbusd.meter_file import meter_from
-from mbusd.simulated_meters import household
-from mbusd.simulator import Fault, SimulatedBus, SimulatedMeter
-from mbusd.virtual_bus import Served, Wire, opened, serve
+from mbusd.simulation.meter_file import meter_from
+from mbusd.simulation.meters import household
+from mbusd.simulation.simulator import Fault, SimulatedBus, SimulatedMeter
+from mbusd.simulation.virtual_bus import Served, Wire, opened, serve
 
 E5 = b"\xe5"
 NKE = bytes.fromhex("10 40 05 45 16")

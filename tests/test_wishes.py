@@ -7,16 +7,16 @@ from random import Random
 
 import pytest
 
-from mbusd.bus import Bus
 from mbusd.config import ConfigError, parse
-from mbusd.meter_file import meter_from
+from mbusd.configuration.settings import BusSettings
+from mbusd.line.bus import Bus
+from mbusd.line.transport import Port
 from mbusd.model import BusChanged, MeterChanged, Reading
 from mbusd.poller import Poller
 from mbusd.profiles import shelf_of
-from mbusd.settings import BusSettings
-from mbusd.simulator import SimulatedBus
-from mbusd.transport import Port
-from mbusd.virtual_bus import opened
+from mbusd.simulation.meter_file import meter_from
+from mbusd.simulation.simulator import SimulatedBus
+from mbusd.simulation.virtual_bus import opened
 from tests.test_poller import Seen, asked
 
 PULSES = {

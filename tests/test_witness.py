@@ -7,7 +7,7 @@ import pytest
 from mbusd.mbus.errors import NoAnswer
 from mbusd.mbus.frames import REQ_UD2, LongFrame, Noise, ShortFrame
 from mbusd.mbus.link import Answer, Reply, Request, Silence, data, exchange
-from mbusd.witness import REMEMBERED, Damage, agreement, witnessed
+from mbusd.trust.witness import REMEMBERED, Damage, agreement, witnessed
 
 ASKED = ShortFrame(REQ_UD2, 5)
 NOISE = Noise(b"\x68\x00")

@@ -24,13 +24,13 @@ from mbusd.commands.write import (
     run_set_clock,
     run_set_identification,
 )
+from mbusd.line.transport import Port, ProtocolFactory, TransportError, open_port
 from mbusd.mbus.address import PrimaryAddress, parse_address
 from mbusd.mbus.aiming import LoneMeter
 from mbusd.mbus.errors import AddressError
-from mbusd.meter_file import meter_from
-from mbusd.simulator import Behaviour, SimulatedBus, SimulatedMeter
-from mbusd.transport import Port, ProtocolFactory, TransportError, open_port
-from mbusd.virtual_bus import opened
+from mbusd.simulation.meter_file import meter_from
+from mbusd.simulation.simulator import Behaviour, SimulatedBus, SimulatedMeter
+from mbusd.simulation.virtual_bus import opened
 from mbusd.writes import AT_THE_CHANGE, clock_type, local_clock, moment, number, secondary, subcode, target
 
 LINE = Line("/dev/ttyBench", 2400, 0.01, 2)

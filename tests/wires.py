@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
-from mbusd.transport import Port
+from mbusd.line.transport import Port
 
 PATIENCE = 20.0  # seconds, for a machine that is busy with other things
 

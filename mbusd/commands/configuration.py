@@ -43,7 +43,7 @@ def check(path: Path | None) -> int:
 
 def schema() -> int:
     """The JSON Schema on stdout."""
-    from mbusd.schema import text  # noqa: PLC0415 - it looks into the source, which takes its time
+    from mbusd.configuration.schema import text  # noqa: PLC0415 - it looks into the source, which takes its time
 
     print(text())
     return 0

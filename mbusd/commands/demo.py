@@ -19,9 +19,9 @@ from mbusd.app import Daemon
 from mbusd.commands.output import complain, say
 from mbusd.printable import log_to
 from mbusd.profiles import shelf_of
-from mbusd.simulated_meters import household
-from mbusd.simulator import SimulatedBus, SimulatedMeter
-from mbusd.virtual_bus import opened
+from mbusd.simulation.meters import household
+from mbusd.simulation.simulator import SimulatedBus, SimulatedMeter
+from mbusd.simulation.virtual_bus import opened
 
 _CONFIG = """
 mqtt: {{host: 127.0.0.1, port: {broker}}}

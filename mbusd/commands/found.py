@@ -9,12 +9,12 @@ from rich import box
 from rich.table import Table
 
 from mbusd.exact_json import JsonValue
+from mbusd.line.transport import Port
 from mbusd.mbus.address import SecondaryAddress
 from mbusd.mbus.media import medium_name
 from mbusd.mbus.telegram import Header
-from mbusd.reach import address_of, answering, remark
-from mbusd.scanner import Finding, Survey
-from mbusd.transport import Port
+from mbusd.scanning.reach import address_of, answering, remark
+from mbusd.scanning.scanner import Finding, Survey
 
 
 def line(finding: Finding, answered: Collection[int | None]) -> str:

@@ -10,6 +10,7 @@ from mbusd.commands.output import say
 from mbusd.commands.tables import header_line, plain
 from mbusd.document import document
 from mbusd.exact_json import JsonValue
+from mbusd.line.transport import Port
 from mbusd.mbus.diagnosis import Observations, diagnose
 from mbusd.mbus.exchanges import Direction, Exchange, Heard, MeterSeen, Outcome, name_of
 from mbusd.mbus.frames import Ack, LongFrame, Nack, Noise, ShortFrame, encode
@@ -18,7 +19,6 @@ from mbusd.mbus.observation import Observation
 from mbusd.mbus.tap import Tap
 from mbusd.mbus.telegram import Telegram
 from mbusd.normalise import reading
-from mbusd.transport import Port
 
 MOST_VALUES = 8  # of a telegram on one line
 MOST_EXCHANGES = 200  # the last ones, for the diagnosis

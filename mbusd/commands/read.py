@@ -5,19 +5,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from mbusd import exact_json
-from mbusd.bus import Bus
 from mbusd.commands.output import complain, say
 from mbusd.commands.tables import PlainConsole, reading_table
 from mbusd.document import merged
-from mbusd.ear import Ear
 from mbusd.exact_json import JsonValue
+from mbusd.line.bus import Bus
+from mbusd.line.ear import Ear
+from mbusd.line.transport import Port
 from mbusd.mbus.address import Address, SecondaryAddress
 from mbusd.mbus.diagnosis import Observations, diagnose
 from mbusd.mbus.errors import MBusError, NoAnswer
 from mbusd.mbus.master import ReadOut, read_out
 from mbusd.mbus.sighting import alone, only
 from mbusd.normalise import reading
-from mbusd.transport import Port
 
 
 @dataclass(frozen=True, slots=True)

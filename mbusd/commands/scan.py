@@ -15,20 +15,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from mbusd import exact_json
-from mbusd.bus import Bus
 from mbusd.commands import found
 from mbusd.commands.output import complain, say
 from mbusd.commands.tables import PlainConsole
-from mbusd.hearing import BusProtocol
+from mbusd.line.bus import Bus
+from mbusd.line.hearing import BusProtocol
+from mbusd.line.transport import Port, ProtocolFactory, TransportError, open_port
 from mbusd.mbus.address import SecondaryAddress
 from mbusd.mbus.diagnosis import Observations, Verdict, diagnose
 from mbusd.mbus.frames import LONGEST
 from mbusd.mbus.observation import Observation
 from mbusd.mbus.probe import anybody
 from mbusd.mbus.search import ANY
-from mbusd.scanner import Plan, Progress, Scanner, Survey
-from mbusd.survey import at_all_rates
-from mbusd.transport import Port, ProtocolFactory, TransportError, open_port
+from mbusd.scanning.scanner import Plan, Progress, Scanner, Survey
+from mbusd.scanning.survey import at_all_rates
 
 DONE, FAILED, WRONG, CUT_SHORT = 0, 1, 2, 130
 RATES = (2400, 9600, 300, 4800, 1200, 600, 19200, 38400)  # the usual ones first

@@ -8,10 +8,10 @@ from pathlib import Path
 from mbusd.commands.output import complain, say
 from mbusd.config import ConfigError, read_yaml
 from mbusd.mbus.address import PrimaryAddress
-from mbusd.meter_file import meters_from
-from mbusd.simulated_meters import household
-from mbusd.simulator import SimulatedBus, SimulatedMeter
-from mbusd.virtual_bus import Served, serve
+from mbusd.simulation.meter_file import meters_from
+from mbusd.simulation.meters import household
+from mbusd.simulation.simulator import SimulatedBus, SimulatedMeter
+from mbusd.simulation.virtual_bus import Served, serve
 
 DEFAULT_TCP = ("127.0.0.1", 10001)
 

@@ -10,10 +10,10 @@ from functools import partial
 
 from mbusd.commands.output import complain, say
 from mbusd.commands.overheard import Teller, summary
+from mbusd.line.timing import Timing
+from mbusd.line.transport import Port, TransportError, open_port
 from mbusd.mbus.exchanges import Direction
 from mbusd.mbus.tap import Pace, Tap
-from mbusd.timing import Timing
-from mbusd.transport import Port, TransportError, open_port
 
 TICK_SECONDS = 0.1  # how often a quiet bus is looked at
 PATIENCE_SECONDS = 2.0  # for a late answer while the master is quiet

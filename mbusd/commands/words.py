@@ -14,10 +14,10 @@ from mbusd import __version__, arguments
 from mbusd.commands import configuration
 from mbusd.commands.output import complain
 from mbusd.config import ConfigError
+from mbusd.line.transport import TransportError
 from mbusd.mbus.diagnosis import Observations, Verdict, diagnose
 from mbusd.mbus.errors import MBusError
 from mbusd.printable import log_to
-from mbusd.transport import TransportError
 
 Work = Callable[[argparse.Namespace], int]
 _Commands: TypeAlias = "argparse._SubParsersAction[arguments.Parser]"  # noqa: SLF001 - it has no other name

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta, tzinfo
 
 from mbusd import exact_json
-from mbusd.bus import Bus, Opener
 from mbusd.commands.output import complain, say
+from mbusd.line.bus import Bus, Opener
+from mbusd.line.transport import Port, TransportError, open_port
 from mbusd.mbus import rates, writing
 from mbusd.mbus.address import Address, SecondaryAddress
 from mbusd.mbus.aiming import LoneMeter, Target
@@ -18,7 +19,6 @@ from mbusd.mbus.link import Conversation
 from mbusd.mbus.observation import selection
 from mbusd.mbus.sighting import alone
 from mbusd.mbus.written import Written
-from mbusd.transport import Port, TransportError, open_port
 from mbusd.writes import Pause, Run, T, clock_type, document, follow, local_clock
 
 DONE, FAILED, WRONG = 0, 1, 2

@@ -7,7 +7,7 @@ So such keys stay, without a value, until enough read-outs have come without the
 from collections.abc import Collection
 from fnmatch import fnmatchcase
 
-from mbusd.shaping import Shape
+from mbusd.values.shaping import Shape
 
 READINGS_WITHOUT = 3  # then the meter does not have it any more
 

@@ -5,9 +5,8 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TypeVar
 
+from mbusd.configuration.settings import MeterSettings, Settings, seconds
 from mbusd.model import MeterInfo, Reading
-from mbusd.settings import MeterSettings, Settings, seconds
-from mbusd.shaping import Shape
 from mbusd.sinks.absences import Absences, is_wanted
 from mbusd.sinks.announcements import Announcements
 from mbusd.sinks.homeassistant import Discovery, Payload, Place, is_called_alike, meter_payload
@@ -15,6 +14,7 @@ from mbusd.sinks.own_devices import bridge_payload, bus_payload
 from mbusd.sinks.packed import Packed
 from mbusd.sinks.roll import Roll
 from mbusd.sinks.topics import ONLINE, Message, Source
+from mbusd.values.shaping import Shape
 
 DIGITS = 8  # of an identification
 MOST_SHARED = 512  # places and layouts that several meters have

@@ -15,7 +15,7 @@ from typing import Any
 
 import aiomqtt
 
-from mbusd.settings import BrokerAddress, MqttSettings
+from mbusd.configuration.settings import BrokerAddress, MqttSettings
 from mbusd.sinks.topics import Message
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from mbusd.exact_json import JsonValue, dumps
 from mbusd.model import Measurement, Reading, Value
 from mbusd.sinks.topics import Message
 from mbusd.sinks.undated import UNDATED
-from mbusd.units import convert
+from mbusd.values.units import convert
 
 Format = Literal["values", "json"]
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import NoReturn
 
-from mbusd.settings import BrokerAddress, MqttSettings
+from mbusd.configuration.settings import BrokerAddress, MqttSettings
 from mbusd.sinks.connection import Connection, LoginRefused, Lost, connected, overhear
 from mbusd.sinks.obituaries import Obituaries
 from mbusd.sinks.rota import Rota

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 
+from mbusd.configuration.settings import Settings
 from mbusd.exact_json import JsonValue, dumps
 from mbusd.model import (
     AlarmTaken,
@@ -26,7 +27,6 @@ from mbusd.model import (
     ScanChanged,
     StatisticsTaken,
 )
-from mbusd.settings import Settings
 from mbusd.sinks.alarms import Alarms
 from mbusd.sinks.announcer import Announcer, interval_seconds, is_unsettled
 from mbusd.sinks.crowds import Crowds

@@ -6,7 +6,7 @@ they are made count as failures, or two programs with one client_id would throw 
 
 from collections.abc import Sequence
 
-from mbusd.settings import BrokerAddress
+from mbusd.configuration.settings import BrokerAddress
 
 LONGEST_BACK = 3600.0
 

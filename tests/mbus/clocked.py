@@ -8,7 +8,7 @@ from mbusd.mbus.frames import SND_NKE, LongFrame, ShortFrame, encode, parse
 from mbusd.mbus.link import Reply, Request, Silence, in_manner
 from mbusd.mbus.master import LinkState, ReadOut, read_out
 from mbusd.mbus.quirks import Recipe
-from mbusd.simulator import SimulatedBus, SimulatedMeter
+from mbusd.simulation.simulator import SimulatedBus, SimulatedMeter
 from tests.mbus.driving import talk
 
 BIT = 1 / 2400

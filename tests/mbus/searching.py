@@ -10,8 +10,8 @@ from mbusd.mbus.frames import Ack, Frame, FrameReader, LongFrame, Noise, encode
 from mbusd.mbus.link import Conversation, Reply, Request, Silence
 from mbusd.mbus.probe import probe_secondary
 from mbusd.mbus.search import Search
-from mbusd.simulator import Answer, Behaviour, Moment, SimulatedBus, SimulatedMeter, identity
-from mbusd.superposition import superpose
+from mbusd.simulation.simulator import Answer, Behaviour, Moment, SimulatedBus, SimulatedMeter, identity
+from mbusd.simulation.superposition import superpose
 from tests.mbus.driving import talk
 
 KINDS = (("KAM", 9, 4), ("SEN", 14, 7), ("EMH", 2, 2), ("ELS", 33, 3), ("SON", 13, 4), ("ELV", 18, 0x1B))

@@ -11,10 +11,10 @@ from mbusd.mbus.frames import FrameReader, LongFrame, Noise, ShortFrame, encode
 from mbusd.mbus.link import Conversation, Reply, Silence
 from mbusd.mbus.master import ReadOut, read_out, req_ud2, select, snd_nke
 from mbusd.mbus.observation import Observation
-from mbusd.meter_file import meter_from
-from mbusd.simulator import SimulatedBus, SimulatedMeter
-from mbusd.superposition import superpose
-from mbusd.virtual_bus import Wire
+from mbusd.simulation.meter_file import meter_from
+from mbusd.simulation.simulator import SimulatedBus, SimulatedMeter
+from mbusd.simulation.superposition import superpose
+from mbusd.simulation.virtual_bus import Wire
 
 E5 = b"\xe5"
 WINDOW = 0.3  # seconds of the master that listens here: the standard's at 2400 Bd, and slack

@@ -15,7 +15,7 @@ from mbusd.mbus.link import Conversation, Reply, Request, Silence, acknowledgeme
 from mbusd.mbus.master import MOST_TELEGRAMS, Interrupted, LinkState, ReadOut, read_out, req_ud2, select, snd_nke
 from mbusd.mbus.quirks import Nke, RawFrame, Recipe, Step
 from mbusd.mbus.telegram import Telegram, decode
-from mbusd.simulator import Behaviour, FcbMemory, Moment, SimulatedMeter
+from mbusd.simulation.simulator import Behaviour, FcbMemory, Moment, SimulatedMeter
 from tests.mbus.driving import Script, reply, talk
 
 SILENCE = Silence()

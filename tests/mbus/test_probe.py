@@ -21,7 +21,7 @@ from mbusd.mbus.probe import (
     release,
     wake,
 )
-from mbusd.simulator import Behaviour, SimulatedBus, identity
+from mbusd.simulation.simulator import Behaviour, SimulatedBus, identity
 from tests.mbus.driving import Script, reply, talk
 from tests.mbus.searching import Unselectable, Wire, meter, sending
 

@@ -15,7 +15,7 @@ from mbusd.mbus.link import ATTEMPTS
 from mbusd.mbus.master import LinkState, ReadOut, req_ud2
 from mbusd.mbus.quirks import QUIRKS, Manner, Quirk, Recipe, Step, Wake, for_meter, recipe_for
 from mbusd.mbus.steps import step_of
-from mbusd.simulator import Behaviour, Moment, SimulatedMeter, identity
+from mbusd.simulation.simulator import Behaviour, Moment, SimulatedMeter, identity
 from tests.mbus.clocked import Clocked
 
 SLOW = Quirk("XYZ", None, None, "a manual", window=1.0)

@@ -9,7 +9,7 @@ import pytest
 from mbusd.mbus.address import SecondaryAddress
 from mbusd.mbus.probe import Crowd, Probe, Silent
 from mbusd.mbus.search import Search
-from mbusd.simulator import Behaviour, SimulatedMeter, identity
+from mbusd.simulation.simulator import Behaviour, SimulatedMeter, identity
 from tests.mbus.searching import (
     KINDS,
     Clinging,

@@ -8,8 +8,8 @@ from mbusd.mbus.frames import LongFrame, encode
 from mbusd.mbus.probe import Meter
 from mbusd.mbus.telegram import decode
 from mbusd.mbus.together import accounts_for, shows_another
-from mbusd.simulator import identity
-from mbusd.superposition import superpose
+from mbusd.simulation.simulator import identity
+from mbusd.simulation.superposition import superpose
 
 CHANCE = Random(5)  # noqa: S311 - simulates, keeps no secret
 

@@ -8,7 +8,7 @@ from mbusd.mbus.asking import Answered, Step
 from mbusd.mbus.probe import Silent, probe_secondary
 from mbusd.mbus.search import Search
 from mbusd.mbus.trail import Trail
-from mbusd.simulator import SimulatedBus
+from mbusd.simulation.simulator import SimulatedBus
 from tests.mbus.searching import Wire, addresses, by_chance, meter, own
 
 METERS = 15

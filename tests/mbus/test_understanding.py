@@ -13,7 +13,7 @@ from mbusd.mbus.profile import DataField, DataLayout, DataType, Naming, Place, P
 from mbusd.mbus.records import Kind, Record
 from mbusd.mbus.telegram import decode
 from mbusd.mbus.understanding import Understanding, understand
-from mbusd.measures import keys
+from mbusd.values.measures import keys
 from tests.telegram_samples import long_header, telegram
 
 

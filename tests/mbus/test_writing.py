@@ -20,7 +20,7 @@ from mbusd.mbus.rates import RATE_CI, Plan, set_baudrate
 from mbusd.mbus.sighting import LOOKS, alone, only
 from mbusd.mbus.writing import application_reset, set_address, set_identification
 from mbusd.mbus.written import Written
-from mbusd.simulator import Behaviour, FcbMemory, Moment, SimulatedBus, SimulatedMeter, Writes
+from mbusd.simulation.simulator import Behaviour, FcbMemory, Moment, SimulatedBus, SimulatedMeter, Writes
 from tests.mbus.driving import Script, reply, talk, telegram_of
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from mbusd.settings import MqttSettings
+from mbusd.configuration.settings import MqttSettings
 from mbusd.sinks.mqtt import Broker
 from mbusd.sinks.talk import Patience
 from mbusd.sinks.topics import Message

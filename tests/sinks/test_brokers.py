@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from mbusd.settings import BrokerAddress, MqttSettings
+from mbusd.configuration.settings import BrokerAddress, MqttSettings
 from mbusd.sinks.rota import LONGEST_BACK, Rota
 from mbusd.sinks.topics import Message
 from tests.broker_relay import CONNACK, PUBACK, broker_relay

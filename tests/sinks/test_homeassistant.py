@@ -21,7 +21,7 @@ from mbusd.sinks.announcements import Announcements
 from mbusd.sinks.entities import Component, components_of
 from mbusd.sinks.homeassistant import Discovery, Payload, Place, is_called_alike, meter_payload
 from mbusd.sinks.own_devices import bridge_payload, bus_payload
-from mbusd.units import to_user
+from mbusd.values.units import to_user
 
 MAP = Path(__file__).parents[3] / "shared" / "homeassistant" / "ha_map.yaml"
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 
 import pytest
 
+from mbusd.configuration.settings import Settings
 from mbusd.exact_json import JsonValue
 from mbusd.mbus.frames import LongFrame, encode, parse
 from mbusd.mbus.telegram import decode
 from mbusd.model import Reading, ReadingTaken
 from mbusd.normalise import reading
-from mbusd.settings import Settings
 from mbusd.sinks.inert import inert
 from mbusd.sinks.publisher import Publisher
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mbusd.settings import MqttSettings
+from mbusd.configuration.settings import MqttSettings
 from mbusd.sinks.mqtt import Broker
 from mbusd.sinks.topics import Message
 from tests.mosquitto import PATIENCE, Mosquitto, ear, mosquitto, retained, with_password

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import pytest
 
+from mbusd.configuration.settings import Settings
 from mbusd.model import (
     Alarm,
     AlarmTaken,
@@ -23,7 +24,6 @@ from mbusd.model import (
     ScanChanged,
     StatisticsTaken,
 )
-from mbusd.settings import Settings
 from mbusd.sinks.publisher import Publisher
 from mbusd.sinks.topics import Message
 from tests.sinks.readings import HEAT, NOON, SUCCESSOR, info, measured, reading

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from mbusd.configuration.settings import Settings
 from mbusd.exact_json import dumps
 from mbusd.model import Alarm, Outcome, ReadingTaken, ReadNow
-from mbusd.settings import Settings
 from mbusd.sinks.emoncms import Emoncms
 from mbusd.sinks.publisher import Publisher
 from mbusd.sinks.requests import Asked

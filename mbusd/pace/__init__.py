@@ -1,0 +1,1 @@
+"""When a meter is read: schedules, budgets, and what the wire can carry. Pure."""

@@ -1,0 +1,1 @@
+"""Who is there: scans of a bus, and what follows from them."""

@@ -1,0 +1,244 @@
+"""Whether a telegram says what nobody would have expected of its meter: where no parity is told, it must come twice.
+
+The checksum is one byte: a telegram in which two inverted bits cancel out is believed, and the first of a burst of them
+comes when nothing unreadable has been heard for long. Hardly one that is damaged goes on as the ones before did: it has
+another head, or another meter's name, a stored value moves, a counter falls, a power leaps. A meter that often does so
+of itself is known for it after a while: no more than one telegram in eight is asked for again. Pure.
+"""
+
+from collections.abc import Iterator
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Final, NamedTuple
+
+from mbusd.mbus.errors import DecodeError
+from mbusd.mbus.frames import LongFrame
+from mbusd.mbus.heads import Function, Kind, Value
+from mbusd.mbus.telegram import Telegram, decode
+from mbusd.trust.counting import COUNTERS
+
+FEW: Final = 4  # times what a value usually does is no surprise
+EARLY: Final = 3  # telegrams, after which a value that has never changed is one that stays
+LIVELY: Final = 3  # changes of what should stay, and no other is a surprise
+MOST_TELEGRAMS: Final = 32  # of one meter
+MOST_SURPRISES: Final = 8.0  # one after the other of forms, and of values, confirmed all of them
+REFILL: Final = 1 / 16  # of one of either kind, with each telegram
+
+_SLACK = 120.0  # seconds that a meter's clock may differ in its pace
+_DRIFT = 0.01
+_HOUR = 3600.0
+_HIGH_FIRST = 0x76
+_STATUS: Final = {0x72: 9, 0x76: 9, 0x73: 5, 0x7A: 1}  # CI field → its place in the data
+_IDENTITY: Final = {0x72: 8, 0x76: 8, 0x73: 4}  # CI field → bytes at the beginning that say who it is
+_HEADER: Final = {0x72: 12, 0x76: 12, 0x7A: 4}  # CI field → bytes before the records
+_OPAQUE, _MAKER, _WORDS = -1, -2, -3  # what else can change than records: all of it, the maker's block, the status
+
+_Key = tuple[object, ...]
+
+
+class _Change(NamedTuple):
+    """A record that says something else than before, numbers in steps of their last digit."""
+
+    place: int
+    function: Function
+    storage: int
+    kind: Kind
+    quantity: str
+    before: Value
+    after: Value
+
+
+class _Trace:
+    """What one record has done so far."""
+
+    __slots__ = ("surprises", "usual")
+
+    def __init__(self) -> None:
+        self.usual = 0.0  # step
+        self.surprises = 0
+
+
+class _Past:
+    """The last telegram of one layout that was believed, and what it did before."""
+
+    __slots__ = ("at", "gap", "heard", "telegram", "traces")
+
+    def __init__(self, telegram: Telegram, now: float) -> None:
+        self.telegram = telegram
+        self.at = now
+        self.gap = 0.0  # seconds between the last two
+        self.heard = 1
+        self.traces: dict[int, _Trace] = {}
+
+
+class Surprises:
+    """What one meter has said so far. Times are seconds of a clock that never jumps."""
+
+    def __init__(self) -> None:
+        self._pasts: dict[_Key, _Past] = {}
+        self._is_begun = False
+        self._seen: tuple[LongFrame, list[_Change]] | None = None  # what was looked at last
+        self._left_of_forms = self._left_of_values = MOST_SURPRISES  # surprises until it is left in peace
+
+    def is_surprising(self, frame: LongFrame, now: float) -> bool:
+        """Whether this answer wants to be seen twice. Of a meter that was never read to the end nothing is known.
+
+        A header with nothing behind it says no value: that the meter is busy, and each request more is one too many.
+        """
+        if not self._is_begun or len(frame.data) <= _HEADER.get(frame.ci, 0):
+            return False
+        try:
+            telegram = decode(frame)
+        except DecodeError as error:
+            return error.code != "application_error"
+        past = self._pasts.get(_key(telegram))
+        if past is None:
+            return self._left_of_forms >= 1.0
+        return self._left_of_values >= 1.0 and any(_is_odd(one, past, now) for one in self._changes(past, telegram))
+
+    def believes(self, frame: LongFrame, now: float) -> None:
+        """It was believed, seen twice or not."""
+        try:
+            telegram = decode(frame)
+        except DecodeError:
+            return
+        key = _key(telegram)
+        past = self._pasts.pop(key, None)
+        is_new, is_odd = past is None and self._is_begun, False
+        if past is None:
+            past = _Past(telegram, now)
+        else:
+            is_odd = sum(_note(one, past, now) for one in self._changes(past, telegram)) > 0
+            self._seen = None
+            past.gap, past.at, past.telegram = now - past.at, now, telegram
+            past.heard += 1
+        self._pasts[key] = past
+        if len(self._pasts) > MOST_TELEGRAMS:
+            del self._pasts[next(iter(self._pasts))]
+        self._left_of_forms = _spent(self._left_of_forms, is_new)
+        self._left_of_values = _spent(self._left_of_values, is_odd)
+
+    def _changes(self, past: _Past, telegram: Telegram) -> list[_Change]:
+        """What differs from the past; worked out once for a telegram that is looked at and then believed."""
+        if self._seen is None or self._seen[0] is not telegram.frame:
+            self._seen = telegram.frame, list(_changes(past.telegram, telegram))
+        return self._seen[1]
+
+    def ends(self) -> None:
+        """The meter was read to its end: from now on there is something to compare with."""
+        self._is_begun = True
+
+
+def _spent(left: float, is_surprise: bool) -> float:  # noqa: FBT001 - what it is about
+    return min(MOST_SURPRISES, max(0.0, left - is_surprise) + REFILL)
+
+
+def _key(telegram: Telegram) -> _Key:
+    """Who has sent it, and all bytes in it that stay."""
+    frame, layout = telegram.frame, telegram.layout
+    who = (frame.control & 0x4F, frame.address, frame.ci, len(frame.data), frame.data[: _IDENTITY.get(frame.ci, 0)])
+    if layout is not None:
+        return (*who, layout.mask, layout.skeleton)
+    heads = tuple((one.dib, one.vib, len(one.raw)) for one in telegram.records)
+    return (*who, heads, telegram.more_follows, telegram.encrypted)
+
+
+def _changes(before: Telegram, after: Telegram) -> Iterator[_Change]:
+    """What differs between two telegrams of one key."""
+    old, new = before.frame.data, after.frame.data
+    status = _STATUS.get(after.frame.ci)
+    if status is not None and old[status] != new[status]:
+        yield _other(_WORDS)
+    layout = after.layout
+    if layout is None:
+        yield from _changes_of_records(before, after)
+        return
+    said = layout.outline
+    if said is None:  # encrypted
+        return
+    order = -1 if after.frame.ci == _HIGH_FIRST else 1
+    for place, (head, (begin, end)) in enumerate(zip(said.heads, said.spans, strict=True)):
+        first, second = old[begin:end], new[begin:end]
+        if first != second:
+            try:
+                values = head.convert(first[::order]), head.convert(second[::order])
+            except DecodeError:  # no valid value, before or now
+                yield _other(place)
+            else:
+                yield _Change(place, head.function, head.storage, head.kind, head.information.quantity, *values)
+    if said.maker is not None and old[said.maker :] != new[said.maker :]:
+        yield _other(_MAKER)
+
+
+def _changes_of_records(before: Telegram, after: Telegram) -> Iterator[_Change]:
+    """The same of telegrams without a layout."""
+    for place, (old, new) in enumerate(zip(before.records, after.records, strict=True)):
+        if old.raw != new.raw:
+            yield _Change(place, new.function, new.storage, new.kind, new.quantity, old.value, new.value)
+    is_whole = after.error is None or before.frame.data == after.frame.data
+    if before.manufacturer_data != after.manufacturer_data or not is_whole:
+        yield _other(_OPAQUE)
+
+
+def _other(place: int) -> _Change:
+    return _Change(place, "error", 0, "raw", "", None, None)
+
+
+def _is_odd(change: _Change, past: _Past, now: float) -> bool:
+    trace = past.traces.get(change.place)
+    is_lively = trace is not None and trace.surprises >= LIVELY
+    before, after = change.before, change.after
+    if isinstance(before, int | Decimal) and isinstance(after, int | Decimal) and change.kind == "number":
+        return (not is_lively and _should_stay(change, after > before)) or _leaps(change, past, now)
+    if isinstance(before, datetime) and isinstance(after, datetime) and not change.storage:
+        moved, most = (after - before).total_seconds(), now - past.at
+        return not most * (1 - _DRIFT) - _SLACK <= moved <= most * (1 + _DRIFT) + _SLACK
+    if isinstance(before, date) and isinstance(after, date) and not change.storage:
+        return not 0 <= (after - before).days <= 1 + (now - past.at) / (24 * _HOUR)
+    return not is_lively
+
+
+def _should_stay(change: _Change, rises: bool) -> bool:  # noqa: FBT001 - of two directions
+    """Whether a number is one that does not move in this direction."""
+    if change.storage:
+        return True
+    match change.function:
+        case "maximum":
+            return not rises
+        case "minimum":
+            return rises
+        case "instantaneous":
+            return change.quantity in COUNTERS and not rises
+    return False
+
+
+def _leaps(change: _Change, past: _Past, now: float) -> bool:
+    """Whether a number has moved by far more than it does; while that is not known, by half of itself."""
+    step, trace = _step(change), past.traces.get(change.place)
+    if trace is None:
+        return past.heard > EARLY or step > _size(change) / 2
+    longer = (now - past.at) / past.gap if past.gap > 0 else 1.0
+    return step > FEW * trace.usual * max(1.0, longer)
+
+
+def _note(change: _Change, past: _Past, now: float) -> bool:
+    """Learn from a change that was believed; whether it was odd."""
+    is_odd = _is_odd(change, past, now)
+    trace = past.traces.setdefault(change.place, _Trace())
+    trace.surprises += is_odd
+    step = _step(change)
+    if is_odd and trace.usual:
+        trace.usual += (step - trace.usual) / FEW if step > trace.usual else 0.0
+    else:
+        trace.usual = max(step, trace.usual * 7 / 8)
+    return is_odd
+
+
+def _step(change: _Change) -> float:
+    if isinstance(change.before, int | Decimal) and isinstance(change.after, int | Decimal):
+        return abs(float(change.after) - float(change.before))
+    return 0.0
+
+
+def _size(change: _Change) -> float:
+    return abs(float(change.before)) if isinstance(change.before, int | Decimal) else 0.0

@@ -1,0 +1,1 @@
+"""From records to what people read: keys, units, shapes, and the quick way there. Pure."""
