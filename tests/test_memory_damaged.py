@@ -62,7 +62,7 @@ def sound_state() -> dict[str, Json]:
     with TemporaryDirectory() as folder:
         memory = Memory.load(Path(folder))
         memory.set_note("budgets of cellar", {"5": (date(2026, 11, 20), 2)})
-        memory.set_note("counters of cellar", {"5": counters.noted(NOW, WALL)})
+        memory.set_note("counters of cellar", {"5": counters.noted(NOW + 10.0, WALL)})
         memory.save()
         state: dict[str, Json] = json.loads((Path(folder) / FILE).read_text())
     return state | {"buses": {"cellar": {"port": "/dev/ttyNONE", "scanned": "both", "meters": found}}}
