@@ -158,16 +158,21 @@ def test_a_meter_that_never_says_what_was_expected_is_asked_again_for_few_telegr
 # ------------------------------------------------------------------------------------------------ on a wire
 
 
-def good() -> Damage:
+def good(*, ever_damaged: bool = True) -> Damage:
+    """A wire that has damaged no answer of this meter; perhaps one of another."""
     damage = Damage()
+    if ever_damaged:
+        damage.hears(Request(ShortFrame(REQ_UD2, 6)), Noise(b"\x00"))
     for _ in range(PROOF):
         damage.hears(Request(ASKED), telegram({}))
     return damage
 
 
-def asked(surprises: Surprises, now: float, *replies: Reply) -> tuple[LongFrame | None, int]:
+def asked(
+    surprises: Surprises, now: float, *replies: Reply, damage: Damage | None = None
+) -> tuple[LongFrame | None, int]:
     """What comes of one request that is answered so, and how many transmissions it took."""
-    conversation = witnessed(exchange(ASKED, data), good(), surprises, now)
+    conversation = witnessed(exchange(ASKED, data), damage or good(), surprises, now)
     waiting = iter(replies)
     count = 0
     try:
@@ -197,6 +202,12 @@ def test_where_nothing_unreadable_was_heard_for_long_a_damaged_telegram_is_seen_
         assert asked(one, now + MINUTE, *replies) == expected
 
 
+def test_on_a_wire_that_never_damaged_anything_nothing_is_asked_for_twice() -> None:
+    """It costs the wire and batteries what a good one need not pay."""
+    one, now = known(*usual(10))
+    assert asked(one, now + MINUTE, WRONG, damage=good(ever_damaged=False)) == (WRONG, 1)
+
+
 def test_a_surprise_that_was_confirmed_is_known_from_then_on() -> None:
     one, now = known(*usual(10))
     assert asked(one, now + MINUTE, WRONG, WRONG) == (WRONG, 2)
@@ -210,10 +221,12 @@ def test_a_meter_that_makes_each_telegram_anew_is_believed_at_last() -> None:
 
 
 async def test_a_port_that_hears_no_parity_publishes_no_value_that_is_wrong_once(tmp_path: Path) -> None:
-    """Nothing else looks at it: nothing unreadable was heard, and its counters are not checked."""
-    one = meter(5, records=["02 2B E8 03", "04 06 01 00 00 00"])
-    wire = Wiretap(one)
-    async with house(wire, tmp_path, *named(5), plausibility=False) as (poller, seen):
+    """Nothing else looks at it: nothing unreadable was heard of this meter, and its counters are not checked."""
+    one, other = meter(5, records=["02 2B E8 03", "04 06 01 00 00 00"]), meter(6)
+    other.faults.append(Fault.GARBLE)
+    wire = Wiretap(one, other)
+    async with house(wire, tmp_path, *named(5, 6), plausibility=False) as (poller, seen):
+        await read(poller, "m6")
         for _ in range(2):
             await read(poller, "m5")
         one.faults.append(Fault.MISREAD)

@@ -2,8 +2,8 @@
 
 Two inverted bits can cancel out in the checksum: of telegrams that a bad wire has damaged one in fifty is believed.
 So the first telegram of all, of a wire that nobody knows, each one as long as unreadable answers were heard lately, and
-one that says what its meter was not expected to say are asked for once more, with the same FCB: the meter sends it
-again (EN 13757-2 cl. 5.7.5), and it counts where both are the same. Pure.
+where any ever were, one that says what its meter was not expected to say are asked for once more, with the same FCB:
+the meter sends it again (EN 13757-2 cl. 5.7.5), and it counts where both are the same. Pure.
 """
 
 from collections import deque
@@ -30,11 +30,13 @@ class Damage:
 
     def __init__(self) -> None:
         self._answers = deque[tuple[int, bool]](maxlen=REMEMBERED)
+        self.is_known = False  # anything unreadable was ever heard: what it does once a wire does again
 
     def hears(self, request: Request, reply: Reply) -> None:
         """What came; silence is no damage."""
         if isinstance(request.frame, ShortFrame) and isinstance(reply, Noise | LongFrame):
             self._answers.append((request.frame.address, isinstance(reply, Noise)))
+            self.is_known |= isinstance(reply, Noise)
 
     @property
     def is_unknown(self) -> bool:
@@ -68,7 +70,7 @@ def witnessed(
             if isinstance(reply, LongFrame) and (
                 damage.is_suspected(request.frame.address)
                 or (damage.is_unknown and _is_due(reply, request) and len(reply.data) > _REFUSAL)
-                or (_is_due(reply, request) and surprises.is_surprising(reply, now))
+                or (damage.is_known and _is_due(reply, request) and surprises.is_surprising(reply, now))
             ):
                 reply = yield from _confirmed(request, reply, seen, damage)
             if isinstance(reply, LongFrame) and _is_due(reply, request):
