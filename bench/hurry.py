@@ -48,7 +48,7 @@ class HurriedClock(selectors.PollSelector):
         return ready
 
 
-class _AtOnce(ThreadPoolExecutor):
+class AtOnce(ThreadPoolExecutor):
     """Does what is given to a thread before it returns: no time passes meanwhile."""
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
@@ -65,7 +65,7 @@ def hurried(work: Callable[[], Coroutine[object, object, T]]) -> T:
     clock = HurriedClock()
     with mock.patch.object(time, "monotonic", clock.monotonic), mock.patch.object(time, "time", clock.wall):
         loop = asyncio.SelectorEventLoop(clock)
-        loop.set_default_executor(_AtOnce())
+        loop.set_default_executor(AtOnce())
         try:
             return loop.run_until_complete(work())
         finally:

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from unittest import mock
 
+from bench.hurry import AtOnce
 from mbusd.line import transport
 from mbusd.line.transport import Port, ProtocolFactory, TransportError
 from mbusd.mbus.frames import FrameReader, Noise
@@ -53,6 +54,7 @@ def simulated_time(wall: float) -> Iterator[tuple[Clock, asyncio.AbstractEventLo
     clock = Clock(wall)
     with mock.patch.object(time, "monotonic", clock.monotonic), mock.patch.object(time, "time", clock.wall):
         loop = asyncio.SelectorEventLoop(clock)
+        loop.set_default_executor(AtOnce())
         try:
             yield clock, loop
         finally:
