@@ -225,7 +225,7 @@ async def test_a_port_that_hears_no_parity_publishes_no_value_that_is_wrong_once
     one, other = meter(5, records=["02 2B E8 03", "04 06 01 00 00 00"]), meter(6)
     other.faults.append(Fault.GARBLE)
     wire = Wiretap(one, other)
-    async with house(wire, tmp_path, *named(5, 6), plausibility=False) as (poller, seen):
+    async with house(wire, tmp_path, *named(5, 6), pace=38400, plausibility=False) as (poller, seen):
         await read(poller, "m6")
         for _ in range(2):
             await read(poller, "m5")

@@ -110,7 +110,8 @@ def _bytes(value: object) -> bytes:
     return data
 
 
-def _name(value: str) -> str:
+def name_in_topics(value: str) -> str:
+    """What a meter or a bus can be called. Raises ValueError."""
     if not value.strip() or any(sign in value for sign in "/+#") or not value.isprintable():
         raise ValueError(f"'{value}' cannot be part of a topic: no / + # and no control characters")
     if any(sign in value for sign in ("{{", "{%", "{#")):
@@ -223,7 +224,7 @@ Bytes = Annotated[
     PlainSerializer(lambda value: value.hex(" ").upper()),
     WithJsonSchema({"type": "string", "pattern": r"^([0-9A-Fa-f]{2} *)+$"}),
 ]
-Name = Annotated[str, AfterValidator(_name)]
+Name = Annotated[str, AfterValidator(name_in_topics)]
 Topic = Annotated[str, AfterValidator(_topic)]
 Zone = Annotated[str, AfterValidator(_zone)]
 Host = Annotated[str, AfterValidator(_host)]

@@ -143,7 +143,7 @@ def _new_to(layouts: Layouts, frame: LongFrame, whole: int) -> Telegram:
     """A telegram of no known layout, which is learnt if it is whole."""
     if layouts.is_tired():
         return _variable(frame)
-    size, data = _HEADERS[frame.ci], frame.data
+    size, data = HEADERS[frame.ci], frame.data
     if len(data) < size:
         return _variable(frame)
     signature = int.from_bytes(data[size - 2 : size], "big" if frame.ci == _HIGH_FIRST else "little") if size else 0
@@ -156,8 +156,10 @@ def _new_to(layouts: Layouts, frame: LongFrame, whole: int) -> Telegram:
 
 
 _HIGH_FIRST: Final = 0x76
-_HEADERS: Final = {0x72: LONG_HEADER, 0x76: LONG_HEADER, 0x78: 0, 0x7A: SHORT_HEADER}
+HEADERS: Final = {0x72: LONG_HEADER, 0x76: LONG_HEADER, 0x78: 0, 0x7A: SHORT_HEADER}
 """The bytes of the header that a CI field announces; the configuration word is the last of it."""
+ACCESS_NUMBERS: Final = {0x72: 8, 0x76: 8, 0x73: 4, 0x7A: 0}
+"""By CI field: where the access number stands in the data, behind those who say who it is; the status follows it."""
 _LONG: Final = frozenset({0x72, 0x76})
 _WITH_LAYOUT: Final = frozenset({0x72, 0x76, 0x78, 0x7A})
 

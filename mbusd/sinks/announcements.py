@@ -8,13 +8,14 @@ import json
 import re
 from collections.abc import Collection, Mapping
 
+from mbusd.configuration.scalars import name_in_topics
 from mbusd.exact_json import JsonValue, dumps
 from mbusd.sinks.entities import DOCUMENT
 from mbusd.sinks.homeassistant import Discovery, Payload
 from mbusd.sinks.packed import Packed, Press
 
 MOST_UNHEARD = 50  # devices that went while Home Assistant may have been away
-_NO_NAME, _LONGEST_NAME = frozenset("/+#"), 1000
+_LONGEST_NAME = 1000
 _KEY = re.compile(re.escape(DOCUMENT) + r'\.get\(("(?:[^"\\]|\\.)*")\)')  # as entities.py writes it
 _OF_EVERY_READING = ("time", "status")
 
@@ -273,7 +274,11 @@ class Announcements:
 
 def _is_name(text: str) -> bool:
     """Whether a meter can be called so; anybody may have left a message that looks like ours."""
-    return text.isprintable() and _NO_NAME.isdisjoint(text) and len(text) <= _LONGEST_NAME
+    try:
+        name_in_topics(text)
+    except ValueError:
+        return False
+    return len(text) <= _LONGEST_NAME
 
 
 def _components(payload: Payload) -> dict[str, Mapping[str, JsonValue]]:

@@ -15,7 +15,6 @@ from mbusd.exact_json import JsonValue, dumps
 from mbusd.model import (
     AlarmTaken,
     BusChanged,
-    BusStatistics,
     BusTroubled,
     Event,
     MeterChanged,
@@ -29,10 +28,12 @@ from mbusd.model import (
 )
 from mbusd.sinks.alarms import Alarms
 from mbusd.sinks.announcer import Announcer, interval_seconds, is_unsettled
-from mbusd.sinks.crowds import Crowds
+from mbusd.sinks.buses import Buses
 from mbusd.sinks.emoncms import Emoncms
+from mbusd.sinks.last_said import LastSaid, states, values
+from mbusd.sinks.news import News
+from mbusd.sinks.overgrown import Overgrown
 from mbusd.sinks.packed import Packed
-from mbusd.sinks.remembered import Remembered, states, values
 from mbusd.sinks.requests import Asked
 from mbusd.sinks.roll import Roll
 from mbusd.sinks.steady import Steady
@@ -57,12 +58,11 @@ class Publisher:
         self._log_level: str | None = None  # by request
         self._meters = Roll(is_unsettled)
         self._steady = Steady()
-        self._crowds = Crowds()
-        self._known: dict[str, Remembered] = {}  # by the names of meters
+        self._overgrown = Overgrown()
+        self._known: dict[str, LastSaid] = {}  # by the names of meters
         self._is_listed = False
-        self._statistics: dict[str, BusStatistics] = {}
-        self._troubles: dict[str, BusTroubled] = {}
-        self._said: dict[str, object] = {}  # by topic, for `only_on_change`
+        self._buses = Buses(self._topics)
+        self._changes = News(only_on_change=mqtt.only_on_change)
         self.meters_changed = False
 
     @property
@@ -99,9 +99,7 @@ class Publisher:
 
     def no_bus(self, bus: str) -> Iterator[Message]:
         """Nothing is left of a bus that left the file."""
-        self._statistics.pop(bus, None)
-        self._troubles.pop(bus, None)
-        yield from self._topics.no_bus(bus)
+        yield from self._buses.gone(bus)
 
     def farewell(self) -> Iterator[Message]:
         """What is said at a clean end: everything is offline; the bridge first, which counts for all, time is short."""
@@ -124,15 +122,13 @@ class Publisher:
             case MeterGone(info):
                 yield from self._gone(info)
             case BusChanged(bus, up, why):
-                yield self._topics.of_bus(bus, up=up)
-                yield self._topics.of_event("bus_back" if up else "bus_lost", bus=bus, why=why)
+                yield from self._buses.changed(bus, why, up=up)
             case ScanChanged():
                 yield self._topics.of_scan(event)
             case BusTroubled():
-                yield from self._trouble(event)
+                yield from self._buses.troubled(event)
             case StatisticsTaken(bus, statistics):
-                self._statistics[bus] = statistics
-                yield self._topics.of_statistics(bus, statistics, self._troubles.get(bus))
+                yield from self._buses.counted(bus, statistics)
 
     def meters(self) -> Iterator[Message]:
         """The list of all meters, as it is now."""
@@ -202,21 +198,6 @@ class Publisher:
         """What is said to whoever asked."""
         return self._topics.of_outcome(asked, outcome)
 
-    def _trouble(self, now: BusTroubled) -> Iterator[Message]:
-        """Told when it begins and when it ends; in between it stands in the statistics."""
-        before = self._troubles.pop(now.bus, None)
-        if now.code is not None:
-            self._troubles[now.bus] = now
-        after = self._troubles.get(now.bus)
-        if after == before:
-            return
-        if after is None:
-            yield self._topics.of_event("bus_well", bus=now.bus)
-        else:
-            yield self._topics.of_event("bus_trouble", bus=now.bus, code=now.code, what=now.what, todo=now.todo)
-        if now.bus in self._statistics:
-            yield self._topics.of_statistics(now.bus, self._statistics[now.bus], after)
-
     def _meter(self, info: MeterInfo, change: str, why: str) -> Iterator[Message]:
         before = self._meters.at(info.bus, info.address)
         if before is None or _place(before) != _place(info):
@@ -262,11 +243,10 @@ class Publisher:
         """Nothing is left of what was said under a name that no meter has any more."""
         before = self._known.pop(name, None)
         self._steady.forget(name)
-        self._crowds.forget(name)
+        self._overgrown.forget(name)
         known = dict.fromkeys([*(before.keys if before else ()), *sorted(keys)])
         for message in (*self._topics.no_meter(name, known), self._interval(name, "")):
-            self._said.pop(message.topic, None)
-            yield message
+            yield self._changes.forget(message)
 
     def _is_called(self, name: str) -> bool:
         """Whether a meter has that name now."""
@@ -300,13 +280,7 @@ class Publisher:
             yield from self._emoncms.of_reading(reading)
 
     def _values(self, reading: Reading, keys: Iterable[str]) -> Iterator[Message]:
-        messages = self._topics.of_reading(reading, keys)
-        if not self._settings.mqtt.only_on_change:
-            yield from messages
-            return
-        for message in messages:
-            if self._is_news(message, reading):
-                yield self._to_keep(message)
+        yield from self._changes.of(self._topics.of_reading(reading, keys), self._topics.meter(reading.meter))
 
     def _news(self, reading: Reading) -> Iterator[Message]:
         """A reading in which more than values may be new."""
@@ -327,7 +301,7 @@ class Publisher:
             yield Message(self._topics.availability(reading.meter), OFFLINE, is_unique=True)
         yield from self._announce(seen)
         if gone:
-            self._crowds.tell(reading.meter, len(gone), len(known.keys))
+            self._overgrown.tell(reading.meter, len(gone), len(known.keys))
             yield from self._clear_values(gone, reading)
         yield from self._values(reading, self._keys(reading.meter))
         if info is not None and is_hidden:
@@ -341,34 +315,20 @@ class Publisher:
         if self._settings.mqtt.values:
             for key in before:
                 if key not in kept | OWN_TOPICS:
-                    message = self._topics.of_value(reading.meter, key, None)
-                    self._said.pop(message.topic, None)
-                    yield message
-
-    def _is_news(self, message: Message, reading: Reading) -> bool:
-        content: object = message.payload
-        if message.topic == self._topics.meter(reading.meter):  # all of it but its time
-            content = message.payload.partition(', "status"')[2]
-        known = self._said.get(message.topic)
-        self._said[message.topic] = content
-        return known != content
+                    yield self._changes.forget(self._topics.of_value(reading.meter, key, None))
 
     def _keys(self, meter: str) -> tuple[str, ...]:
         """All that its document carries, with a value or without."""
         return self._of(meter).keys + self._announcer.absent(meter)
 
     def _document(self, meter: str, reading: Reading) -> Message:
-        return self._to_keep(next(self._topics.of_reading(reading, self._keys(meter))))
+        return self._changes.to_keep(next(self._topics.of_reading(reading, self._keys(meter))))
 
-    def _to_keep(self, message: Message) -> Message:
-        """What is not said with each reading cannot be said again out of the last one: it is kept as it is."""
-        return replace(message, source=None) if self._settings.mqtt.only_on_change else message
-
-    def _of(self, meter: str) -> Remembered:
+    def _of(self, meter: str) -> LastSaid:
         """What is known of the meter of this name."""
         known = self._known.get(meter)
         if known is None:
-            known = self._known[meter] = Remembered()
+            known = self._known[meter] = LastSaid()
         return known
 
     def _announce(self, seen: Reading) -> Iterator[Message]:

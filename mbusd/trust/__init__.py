@@ -1,1 +1,1 @@
-"""What is believed of what meters say: counters that fall or leap, telegrams that came damaged. Pure."""
+"""What is believed of what meters say: counters that fall or leap, telegrams that came damaged."""

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from mbusd.mbus.errors import DecodeError
 from mbusd.mbus.frames import LongFrame
 from mbusd.mbus.heads import Function, Kind, Value
-from mbusd.mbus.telegram import Telegram, decode
+from mbusd.mbus.telegram import ACCESS_NUMBERS, HEADERS, Telegram, decode
 from mbusd.trust.counting import COUNTERS
 
 FEW: Final = 4  # times what a value usually does is no surprise
@@ -28,9 +28,6 @@ _SLACK = 120.0  # seconds that a meter's clock may differ in its pace
 _DRIFT = 0.01
 _HOUR = 3600.0
 _HIGH_FIRST = 0x76
-_STATUS: Final = {0x72: 9, 0x76: 9, 0x73: 5, 0x7A: 1}  # CI field → its place in the data
-_IDENTITY: Final = {0x72: 8, 0x76: 8, 0x73: 4}  # CI field → bytes at the beginning that say who it is
-_HEADER: Final = {0x72: 12, 0x76: 12, 0x7A: 4}  # CI field → bytes before the records
 _OPAQUE, _MAKER, _WORDS = -1, -2, -3  # what else can change than records: all of it, the maker's block, the status
 
 _Key = tuple[object, ...]
@@ -85,7 +82,7 @@ class Surprises:
 
         A header with nothing behind it says no value: that the meter is busy, and each request more is one too many.
         """
-        if not self._is_begun or len(frame.data) <= _HEADER.get(frame.ci, 0):
+        if not self._is_begun or len(frame.data) <= HEADERS.get(frame.ci, 0):
             return False
         try:
             telegram = decode(frame)
@@ -136,7 +133,13 @@ def _spent(left: float, is_surprise: bool) -> float:  # noqa: FBT001 - what it i
 def _key(telegram: Telegram) -> _Key:
     """Who has sent it, and all bytes in it that stay."""
     frame, layout = telegram.frame, telegram.layout
-    who = (frame.control & 0x4F, frame.address, frame.ci, len(frame.data), frame.data[: _IDENTITY.get(frame.ci, 0)])
+    who = (
+        frame.control & 0x4F,
+        frame.address,
+        frame.ci,
+        len(frame.data),
+        frame.data[: ACCESS_NUMBERS.get(frame.ci, 0)],
+    )
     if layout is not None:
         return (*who, layout.mask, layout.skeleton)
     heads = tuple((one.dib, one.vib, len(one.raw)) for one in telegram.records)
@@ -146,8 +149,8 @@ def _key(telegram: Telegram) -> _Key:
 def _changes(before: Telegram, after: Telegram) -> Iterator[_Change]:
     """What differs between two telegrams of one key."""
     old, new = before.frame.data, after.frame.data
-    status = _STATUS.get(after.frame.ci)
-    if status is not None and old[status] != new[status]:
+    access_number = ACCESS_NUMBERS.get(after.frame.ci)
+    if access_number is not None and old[access_number + 1] != new[access_number + 1]:
         yield _other(_WORDS)
     layout = after.layout
     if layout is None:

@@ -16,7 +16,7 @@ DAY: Final = 86400.0  # whoever has not been heard for so long is gone
 READ_OUTS: Final = 3  # or for so many intervals, if that is longer
 MOST_OTHERS: Final = 8
 
-Finding = Literal["own", "stranger", "other"]
+Whose = Literal["own", "stranger", "other"]
 
 
 class WrongTurn(MBusError):
@@ -36,7 +36,7 @@ class Turns:
         self._strangers: dict[str, float] = {}  # since the owner was heard
         self._others: dict[str, float] = {}  # and the owner after them
 
-    def hears(self, who: SecondaryAddress | None, now: float) -> Finding:
+    def hears(self, who: SecondaryAddress | None, now: float) -> Whose:
         """Whose answer it is; `who` None: it does not say. If the former owner's, then it is the owner again."""
         self.look(now)
         former = self._former

@@ -15,14 +15,13 @@ from mbusd.mbus.errors import DecodeError
 from mbusd.mbus.frames import LongFrame, Noise, ShortFrame, encode
 from mbusd.mbus.link import Conversation, Reply, Request, Silence, T, data
 from mbusd.mbus.records import Record
-from mbusd.mbus.telegram import decode
+from mbusd.mbus.telegram import ACCESS_NUMBERS, decode
 from mbusd.trust.surprise import Surprises
 
 REMEMBERED = 64  # answers of one wire
 PROOF = 2  # readable answers until a wire is taken for a good one
 AGAIN = 2  # times that a good telegram is asked for again
 _REFUSAL = 1  # byte of data: an application error (CI 70), no values
-_ACCESS_NUMBER = {0x72: 8, 0x73: 4, 0x7A: 0}  # CI field → its place in the data
 
 
 class Damage:
@@ -30,13 +29,13 @@ class Damage:
 
     def __init__(self) -> None:
         self._answers = deque[tuple[int, bool]](maxlen=REMEMBERED)
-        self.is_known = False  # anything unreadable was ever heard: what it does once a wire does again
+        self.has_damaged = False  # anything, ever: what it does once a wire does again
 
     def hears(self, request: Request, reply: Reply) -> None:
         """What came; silence is no damage."""
         if isinstance(request.frame, ShortFrame) and isinstance(reply, Noise | LongFrame):
             self._answers.append((request.frame.address, isinstance(reply, Noise)))
-            self.is_known |= isinstance(reply, Noise)
+            self.has_damaged |= isinstance(reply, Noise)
 
     @property
     def is_unknown(self) -> bool:
@@ -70,7 +69,7 @@ def witnessed(
             if isinstance(reply, LongFrame) and (
                 damage.is_suspected(request.frame.address)
                 or (damage.is_unknown and _is_due(reply, request) and len(reply.data) > _REFUSAL)
-                or (damage.is_known and _is_due(reply, request) and surprises.is_surprising(reply, now))
+                or (damage.has_damaged and _is_due(reply, request) and surprises.is_surprising(reply, now))
             ):
                 reply = yield from _confirmed(request, reply, seen, damage)
             if isinstance(reply, LongFrame) and _is_due(reply, request):
@@ -127,7 +126,7 @@ def agreement(seen: Sequence[LongFrame]) -> LongFrame | None:
 
 def _anonymous(frame: LongFrame) -> tuple[int, int, int, bytes]:
     """The telegram without its access number, which counts on in a meter that makes each one anew."""
-    place = _ACCESS_NUMBER.get(frame.ci, len(frame.data))
+    place = ACCESS_NUMBERS.get(frame.ci, len(frame.data))
     return frame.control, frame.address, frame.ci, frame.data[:place] + frame.data[place + 1 :]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from mbusd.model import Reading
-from mbusd.sinks.remembered import AT_ONCE, LONG_AGO, MOST_KEYS, Remembered, values
+from mbusd.sinks.last_said import AT_ONCE, LONG_AGO, MOST_KEYS, LastSaid, values
 from mbusd.sinks.topics import Topics
 from tests.sinks.readings import HEAT, NOON, measured
 
@@ -16,13 +16,13 @@ def numbered(first: int, count: int) -> list[str]:
     return [f"k{number}" for number in range(first, first + count)]
 
 
-def taken(known: Remembered, *keys: str) -> tuple[str, ...]:
+def taken(known: LastSaid, *keys: str) -> tuple[str, ...]:
     known.take(of(keys))
     return known.give_way()
 
 
 def test_a_meter_that_makes_up_keys_has_no_more_than_a_machine_bears() -> None:
-    known, gone = Remembered(), set[str]()
+    known, gone = LastSaid(), set[str]()
     for number in range(0, 3000, 10):
         given_up = taken(known, "energy", *numbered(number, 10))
         assert gone.isdisjoint(given_up), "what is gone goes once"
@@ -40,7 +40,7 @@ def test_a_meter_that_makes_up_keys_has_no_more_than_a_machine_bears() -> None:
 
 
 def test_the_keys_that_go_are_those_that_were_not_seen_for_longest() -> None:
-    known = Remembered()
+    known = LastSaid()
     taken(known, *numbered(0, 200))
     taken(known, *numbered(200, 100))
     assert taken(known, *numbered(0, 100)) == (), "there are more than usual, and all were seen of late"
@@ -50,14 +50,14 @@ def test_the_keys_that_go_are_those_that_were_not_seen_for_longest() -> None:
 
 
 def test_one_read_out_may_have_more_keys_than_a_meter_usually_has() -> None:
-    known = Remembered()
+    known = LastSaid()
     for _ in range(2 * LONG_AGO):
         assert taken(known, *numbered(0, 600)) == ()
     assert len(known.keys) == 600
 
 
 def test_what_comes_now_and_then_stays_however_many_keys_there_are() -> None:
-    known = Remembered()
+    known = LastSaid()
     for number in range(6 * LONG_AGO):
         more = ["alarm_text"] if number % (LONG_AGO - 1) == 0 else []
         assert taken(known, *numbered(150 * (number % 2), 150), *more) == ()
@@ -65,7 +65,7 @@ def test_what_comes_now_and_then_stays_however_many_keys_there_are() -> None:
 
 
 def test_of_few_keys_none_ever_goes() -> None:
-    known = Remembered()
+    known = LastSaid()
     taken(known, "once")
     for number in range(3 * LONG_AGO):
         assert taken(known, *numbered(100 * (number % 2), 100)) == ()
@@ -73,7 +73,7 @@ def test_of_few_keys_none_ever_goes() -> None:
 
 
 def test_what_was_not_seen_for_long_goes_as_soon_as_there_are_too_many() -> None:
-    known = Remembered()
+    known = LastSaid()
     taken(known, "once", *numbered(0, 255))
     assert taken(known, *numbered(1, 255), "another") == ()
     for _ in range(LONG_AGO - 2):
@@ -82,7 +82,7 @@ def test_what_was_not_seen_for_long_goes_as_soon_as_there_are_too_many() -> None
 
 
 def test_the_successor_of_a_meter_with_many_keys_begins_with_none() -> None:
-    known = Remembered()
+    known = LastSaid()
     taken(known, *numbered(0, 250))
     taken(known, *numbered(250, 50))
     known.forget()

@@ -14,7 +14,7 @@ AT_ONCE = 1.5  # times so many: what was not seen for longest gives way, however
 
 
 @dataclass(slots=True)
-class _Crowd:
+class _Ages:
     """When a meter with very many keys has sent each last, counted in its readings since they became so many."""
 
     count: int = 0
@@ -26,14 +26,14 @@ class _Crowd:
 
 
 @dataclass(slots=True)
-class Remembered:
+class LastSaid:
     """`online`, `interval`: as they were said; None and "": not at all, or taken back."""
 
     online: bool | None = None
     interval: str = ""
     keys: tuple[str, ...] = ()  # all that it ever had, in the order in which they came
     readings: tuple[Reading, ...] = ()  # the last one, and before it what had keys that all later ones lack
-    crowd: _Crowd | None = None  # of few keys nobody need know how old they are
+    ages: _Ages | None = None  # of few keys nobody need know how old they are
 
     @property
     def last(self) -> Reading | None:
@@ -43,8 +43,8 @@ class Remembered:
     def take(self, reading: Reading) -> None:
         """A reading of the same meter."""
         now = reading.called(reading.meter, reading.identity)  # without what others have looked at
-        if self.crowd is not None:
-            self.crowd.take(now)
+        if self.ages is not None:
+            self.ages.take(now)
         draft, before = now.draft, self.readings[0].draft if self.readings else None
         if draft is not None and before is not None and draft.form is before.form:
             self.readings = (now, *self.readings[1:])
@@ -61,7 +61,7 @@ class Remembered:
     def forget(self) -> None:
         """Another meter has taken its place and its name."""
         self.keys = self.readings = ()
-        self.crowd = None
+        self.ages = None
 
     def give_way(self) -> tuple[str, ...]:
         """Forget keys that the meter has not sent for long, where it has more than a meter can have; gives those.
@@ -74,22 +74,22 @@ class Remembered:
         too_many = len(self.keys) - most
         if too_many <= 0:
             return ()
-        if self.crowd is None:
-            self.crowd = _Crowd()
+        if self.ages is None:
+            self.ages = _Ages()
             for reading in reversed(self.readings):
-                self.crowd.take(reading)
-        crowd = self.crowd
-        by_age = sorted((key for key in self.keys if key not in fresh), key=lambda key: crowd.seen[key])[:too_many]
+                self.ages.take(reading)
+        ages = self.ages
+        by_age = sorted((key for key in self.keys if key not in fresh), key=lambda key: ages.seen[key])[:too_many]
         if len(self.keys) <= AT_ONCE * most:
-            by_age = [key for key in by_age if crowd.count - crowd.seen[key] >= LONG_AGO]
-        self._forget_keys(dict.fromkeys(by_age), crowd)
+            by_age = [key for key in by_age if ages.count - ages.seen[key] >= LONG_AGO]
+        self._forget_keys(dict.fromkeys(by_age), ages)
         return tuple(by_age)
 
-    def _forget_keys(self, gone: Collection[str], crowd: _Crowd) -> None:
+    def _forget_keys(self, gone: Collection[str], ages: _Ages) -> None:
         """Neither they nor what was said of them are there any more."""
         self.keys = tuple(key for key in self.keys if key not in gone)
         for key in gone:
-            del crowd.seen[key]
+            del ages.seen[key]
         kept: list[Reading] = []
         covered: set[str] = set()
         for reading in self.readings:
@@ -109,7 +109,7 @@ class Remembered:
         return replace(last.called(last.meter, last.identity), measurements=measurements)
 
 
-def states(known: Remembered, name: str, topics: Topics) -> Iterator[Message]:
+def states(known: LastSaid, name: str, topics: Topics) -> Iterator[Message]:
     """Whether the meter is online, and how often it is read, as it was said."""
     if known.online is not None:
         yield Message(topics.availability(name), ONLINE if known.online else OFFLINE)
@@ -117,7 +117,7 @@ def states(known: Remembered, name: str, topics: Topics) -> Iterator[Message]:
         yield topics.of_interval(name, known.interval)
 
 
-def values(known: Remembered, topics: Topics, keys: Iterable[str]) -> Iterator[Message]:
+def values(known: LastSaid, topics: Topics, keys: Iterable[str]) -> Iterator[Message]:
     """The last document, with every key of `keys`, and of each value the last one that came; what is retained."""
     said: set[str] = set()
     for reading in known.readings:

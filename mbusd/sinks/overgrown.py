@@ -5,7 +5,7 @@ import logging
 log = logging.getLogger(__name__)
 
 
-class Crowds:
+class Overgrown:
     """Whom the log has heard of."""
 
     def __init__(self) -> None:
