@@ -3,7 +3,9 @@
 The FCB toggles only after an answer that was accepted.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import assert_never
 
 from mbusd.mbus.address import SELECTED, Address, PrimaryAddress, SecondaryAddress
@@ -37,11 +39,15 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """Telegrams in the order sent, what was odd about them, and the link after them."""
+    """Telegrams in the order sent, what was odd about them, and the link after them.
+
+    `is_torn`: another was counted between two of them, so that they may be from before and after a power cut.
+    """
 
     telegrams: tuple[Telegram, ...]
     problems: tuple[str, ...]
     place: Place
+    is_torn: bool = False
 
 
 def snd_nke(address: int) -> ShortFrame:
@@ -104,23 +110,41 @@ def fetch(place: Place, attempts: int) -> Conversation[Fetched]:
     Raises NoAnswer, Refused, WrongMeter, DecodeError.
     """
     telegrams: list[Telegram] = []
-    may_be_late = False
+    may_be_late = was_late = is_repeated = is_torn = False
     expected = place.expected
     while True:
-        answer = yield from exchange(req_ud2(place.address, fcb=place.fcb), data, attempts)
-        telegram = understand(answer.frame, expected)
+        was_repeated = is_repeated
+        telegram, is_repeated = yield from _said_last(place, attempts, expected)
         if may_be_late and is_same(telegram, telegrams[-1]):  # the second copy of what we had asked for twice
-            may_be_late = False
+            telegrams[-1] = telegram  # the next one goes on from it
+            may_be_late, was_late = False, True
             continue
         place = place.toggled()
-        problem = _loops(telegram, telegrams)
+        problem = _loops(telegram, telegrams, was_late=was_late)
         if problem:
-            return Fetched(tuple(telegrams), (problem,), place)
+            return Fetched(tuple(telegrams), (problem,), place, is_torn)
+        is_torn |= was_repeated and bool(steps((*telegrams[-1:], telegram)) - {0, 1})
         telegrams.append(telegram)
         expected = address_in(telegram) or expected
         if not telegram.more_follows:
-            return Fetched(tuple(telegrams), (), place)
-        may_be_late = answer.attempts > 1
+            return Fetched(tuple(telegrams), (), place, is_torn)
+        may_be_late, was_late = is_repeated, False
+
+
+def _said_last(place: Place, attempts: int, expected: SecondaryAddress | None) -> Conversation[tuple[Telegram, bool]]:
+    """A telegram, and whether it had to be asked for again.
+
+    Then it may be the late answer to the first request, and the meter may have begun anew since, its power cut: its
+    next telegram would go on from another one. So where more follow, it says once more what it has said last.
+    """
+    answer = yield from exchange(req_ud2(place.address, fcb=place.fcb), data, attempts)
+    telegram = understand(answer.frame, expected)
+    if answer.attempts == 1:
+        return telegram, False
+    if telegram.more_follows:
+        answer = yield from exchange(req_ud2(place.address, fcb=place.fcb), data, attempts)
+        telegram = understand(answer.frame, expected)
+    return telegram, True
 
 
 def understand(frame: LongFrame, expected: SecondaryAddress | None) -> Telegram:
@@ -177,17 +201,30 @@ def address_of(header: Header) -> SecondaryAddress | None:
     return SecondaryAddress(f"{header.identification}{manufacturer}{version}{medium}".upper())
 
 
-def _loops(telegram: Telegram, before: list[Telegram]) -> str | None:
-    """Why this telegram must be the last, if it is no new one: some meters announce more for ever."""
+def _loops(telegram: Telegram, before: list[Telegram], *, was_late: bool) -> str | None:
+    """Why this telegram must be the last, if it is no new one: some meters announce more for ever.
+
+    `was_late`: a copy of the last one came already, so that another one comes of a meter that began anew.
+    """
     if not before:
         return None
     if telegram.frame == before[-1].frame:
         return "the meter announces another telegram but repeats the last one"
-    if telegram.records and _layout(telegram) == _layout(before[0]):
+    if any(is_same(telegram, one) for one in (before if was_late else before[:-1] or before)):
         return "the meter announces another telegram but begins again with the first one"
     if len(before) >= MOST_TELEGRAMS:
         return f"the meter announces more than {MOST_TELEGRAMS} telegrams"
     return None
+
+
+def steps(telegrams: Sequence[Telegram]) -> set[int]:
+    """By how much the access number goes on from each telegram to the next, where both have one."""
+    numbers = [None if one.header is None else one.header.access_number for one in telegrams]
+    return {
+        (after - before) % 256
+        for before, after in pairwise(numbers)
+        if before is not None and after is not None
+    }
 
 
 def is_same(telegram: Telegram, before: Telegram) -> bool:

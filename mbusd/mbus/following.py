@@ -18,11 +18,15 @@ _FCV = 0x10
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """Telegrams in the order sent, what was odd about them, and the FCB of the next request; None: nobody knows it."""
+    """Telegrams in the order sent, what was odd about them, and the FCB of the next request; None: nobody knows it.
+
+    `is_torn`: they may be from before and after a power cut.
+    """
 
     telegrams: tuple[Telegram, ...]
     problems: tuple[str, ...]
     fcb: bool | None
+    is_torn: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,7 @@ class _Page:
     telegrams: tuple[Telegram, ...]
     problems: tuple[str, ...]
     place: Place | None
+    is_torn: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +63,18 @@ def follow(address: Address, recipe: Recipe, attempts: int, *, fcb: bool | None)
     here = yield from errand.open(fcb=fcb)
     telegrams: tuple[Telegram, ...] = ()
     problems: tuple[str, ...] = ()
+    is_torn = False
     if recipe.is_plain:
         plain = yield from fetch(here, attempts)
-        telegrams, problems, here = plain.telegrams, plain.problems, plain.place
+        telegrams, problems, here, is_torn = plain.telegrams, plain.problems, plain.place, plain.is_torn
     place: Place | None = here
     for step in recipe.pages:
         page = yield from _page(step, errand, place, telegrams)
         telegrams, problems, place = telegrams + page.telegrams, problems + page.problems, page.place
+        is_torn |= page.is_torn
     if not telegrams:
         raise NoAnswer("every request of its recipe was acknowledged, and none brought data")
-    return Followed(telegrams, problems, None if place is None else place.fcb)
+    return Followed(telegrams, problems, None if place is None else place.fcb, is_torn)
 
 
 def _prepare(errand: _Errand, *, fcb: bool | None) -> Conversation[None]:
@@ -123,7 +130,7 @@ def _page(
     if frame is None or not _has_data_fetched(step):
         return _Page((), (), place)
     fetched = yield from fetch(place or (yield from errand.open()), errand.attempts)
-    return _Page(fetched.telegrams, fetched.problems, fetched.place)
+    return _Page(fetched.telegrams, fetched.problems, fetched.place, fetched.is_torn)
 
 
 def _has_data_fetched(step: Step | RawFrame) -> bool:

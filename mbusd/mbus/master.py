@@ -18,6 +18,7 @@ from mbusd.mbus.fetching import (
     reset,
     select,
     snd_nke,
+    steps,
     understand,
 )
 from mbusd.mbus.following import follow
@@ -68,11 +69,15 @@ class LinkState:
 
 @dataclass(frozen=True, slots=True)
 class ReadOut:
-    """All telegrams of one meter, in the order sent, what was odd about them, and the link as it is after them."""
+    """All telegrams of one meter, in the order sent, what was odd about them, and the link as it is after them.
+
+    `is_torn`: one request had to be repeated, and another telegram was counted in between.
+    """
 
     telegrams: tuple[Telegram, ...]
     problems: tuple[str, ...] = ()
     link: LinkState = field(default_factory=LinkState)
+    is_torn: bool = False
 
     @property
     def address(self) -> SecondaryAddress | None:
@@ -89,9 +94,10 @@ def read_out(
 ) -> Conversation[ReadOut]:
     """All telegrams of one meter, read from the first; `attempts` transmissions of each request at the most.
 
-    An old telegram that is sent again is no reading, nor is one that breaks off where it used to go on: the link is
-    reset and the meter read once more. Raises NoAnswer, Refused (the meter sent an application error), WrongMeter,
-    Stale, Interrupted, DecodeError (data that are no telegram).
+    An old telegram that is sent again is no reading, nor is one that breaks off where it used to go on, nor are
+    telegrams from before and after a power cut: the link is reset and the meter read once more. Raises NoAnswer,
+    Refused (the meter sent an application error), WrongMeter, Stale, Interrupted, DecodeError (data that are no
+    telegram).
     """
     recipe = recipe or Recipe()
     link = link or LinkState()
@@ -99,7 +105,7 @@ def read_out(
     result = yield from _read(address, recipe, attempts, fcb=known)
     counts, insists = link.counts, link.insists
     old = _is_old(result, link, address)
-    if old or _is_cut(result, link):
+    if old or _is_out_of_step(result, link) or _is_cut(result, link) or _is_torn(result, link):
         result = yield from _read(address, replace(recipe, nke="always"), attempts, fcb=None)
         if not _is_old(result, link, address):
             insists = insists or (old and known is not None)
@@ -107,7 +113,7 @@ def read_out(
             raise Stale
         else:
             counts = False
-    if _is_cut(result, link):
+    if _is_cut(result, link) or _is_torn(result, link):
         result = yield from _read(address, replace(recipe, nke="always"), attempts, fcb=None)
         if _is_cut(result, link):
             raise Interrupted(len(result.telegrams), len(link.before))
@@ -131,6 +137,20 @@ def _is_old(result: ReadOut, link: LinkState, address: Address) -> bool:
     return is_suspect and first.frame == link.before[0].frame
 
 
+def _is_out_of_step(result: ReadOut, link: LinkState) -> bool:
+    """Whether a meter that has several telegrams begins with none that it began with before."""
+    return bool(link.before) and link.before[0].more_follows and not is_same(result.telegrams[0], link.before[0])
+
+
+def _is_torn(result: ReadOut, link: LinkState) -> bool:
+    """Whether some telegrams may be from before a power cut, and some from after it.
+
+    Another was counted between two of them, and that was not so in the read-out before. Who has it so each time that it
+    is read has begun to count so.
+    """
+    return result.is_torn or (steps(link.before) == {1} and bool(steps(result.telegrams) - {1}))
+
+
 def _is_cut(result: ReadOut, link: LinkState) -> bool:
     """Whether the meter began anew in the middle, as after a power cut: fewer telegrams than the read-out before."""
     return bool(result.problems) and len(result.telegrams) < len(link.before)
@@ -144,4 +164,4 @@ def _read(address: Address, recipe: Recipe, attempts: int, *, fcb: bool | None) 
     """One pass over the recipe. A meter that has begun again has sent its first telegram already."""
     found = yield from follow(address, recipe, attempts, fcb=fcb)
     begins_again = found.problems and len(found.telegrams) > 1
-    return ReadOut(found.telegrams, found.problems, LinkState(None if begins_again else found.fcb))
+    return ReadOut(found.telegrams, found.problems, LinkState(None if begins_again else found.fcb), found.is_torn)
