@@ -305,7 +305,9 @@ _MEDIUM = re.compile(r"\w{1,64}", re.ASCII)
 
 def _identity_in(entry: JsonValue) -> Identity | None:
     """Who it is; None where nobody can be that: it tells so itself when it is read."""
-    if not isinstance(entry, dict) or not all(isinstance(entry.get(part), kind) for part, kind in _PARTS.items()):
+    if not isinstance(entry, dict) or not _PARTS.keys() <= entry.keys():
+        return None
+    if not all(isinstance(entry[part], kind) for part, kind in _PARTS.items()):
         return None
     who = Identity(*(entry[part] for part in _PARTS))
     try:

@@ -1,10 +1,19 @@
-"""A warning in the log fails a test, unless the test takes `caplog` and judges the log itself."""
+"""A warning in the log fails a test, unless the test takes `caplog` and judges the log itself.
+
+Hypothesis tries the same examples each time, so that a change is judged by what it changes;
+`pytest --hypothesis-profile=search` looks for others.
+"""
 
 import inspect
 import logging
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("steady", derandomize=True)
+settings.register_profile("search", derandomize=False)
+settings.load_profile("steady")
 
 LEVELLED = (None, "mbusd", "asyncio", "paho", "amqtt", "transitions")  # whose level the daemon's commands set
 WATCHED = ("mbusd", "asyncio")

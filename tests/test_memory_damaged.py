@@ -3,7 +3,7 @@
 import json
 import time
 from copy import deepcopy
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -142,6 +142,18 @@ def test_a_state_file_that_is_cut_or_overwritten_does_not_hinder_the_start(
     with TemporaryDirectory() as folder:
         (Path(folder) / FILE).write_bytes(whole[:cut] + rest + whole[cut + len(rest) :])
         live(Memory.load(Path(folder)))
+
+
+@pytest.mark.parametrize("part", [part.name for part in fields(HEAT)])
+def test_an_identity_without_one_of_its_parts_is_none(part: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A write that went wrong has spoilt its name."""
+    text = json.dumps(STATE)
+    before, identity, after = text.partition('"identity": ')
+    assert f'"{part}":' in after
+    with TemporaryDirectory() as folder:
+        (Path(folder) / FILE).write_text(before + identity + after.replace(f'"{part}":', f'"{part}?":'))
+        live(Memory.load(Path(folder)))
+    assert not caplog.messages
 
 
 def test_what_is_sound_is_taken() -> None:

@@ -220,11 +220,7 @@ def _loops(telegram: Telegram, before: list[Telegram], *, was_late: bool) -> str
 def steps(telegrams: Sequence[Telegram]) -> set[int]:
     """By how much the access number goes on from each telegram to the next, where both have one."""
     numbers = [None if one.header is None else one.header.access_number for one in telegrams]
-    return {
-        (after - before) % 256
-        for before, after in pairwise(numbers)
-        if before is not None and after is not None
-    }
+    return {(after - before) % 256 for before, after in pairwise(numbers) if before is not None and after is not None}
 
 
 def is_same(telegram: Telegram, before: Telegram) -> bool:
