@@ -24,6 +24,7 @@ FEW, MANY = 50, 250
 INTERVAL = 3600  # seconds
 READ = 2  # times
 QUIET = 120.0  # seconds, in which lists and statistics are said
+LANDING = 100  # turns of the loop: nothing is on its way to the broker any more
 PARTS = {
     "what Home Assistant and the broker are told again": ("*/mbusd/sinks/*",),
     "what its counters have shown (plausibility)": ("*/plausibility.py", "*/counting.py", "*/register.py"),
@@ -77,6 +78,8 @@ async def _life(meters: int) -> tracemalloc.Snapshot:
         task = asyncio.create_task(daemon.run())
         await asyncio.sleep(READ * INTERVAL - QUIET)
         await asyncio.sleep(QUIET)
+        for _ in range(LANDING):
+            await asyncio.sleep(0)
         gc.collect()
         snapshot = tracemalloc.take_snapshot()
         tracemalloc.stop()

@@ -18,7 +18,6 @@ from mbusd.mbus.fetching import (
     reset,
     select,
     snd_nke,
-    steps,
     understand,
 )
 from mbusd.mbus.following import follow
@@ -71,7 +70,8 @@ class LinkState:
 class ReadOut:
     """All telegrams of one meter, in the order sent, what was odd about them, and the link as it is after them.
 
-    `is_torn`: one request had to be repeated, and another telegram was counted in between.
+    `is_torn`: a request had to be repeated, and another telegram was counted in between: some may be from before a
+    power cut, and some from after it.
     """
 
     telegrams: tuple[Telegram, ...]
@@ -105,7 +105,7 @@ def read_out(
     result = yield from _read(address, recipe, attempts, fcb=known)
     counts, insists = link.counts, link.insists
     old = _is_old(result, link, address)
-    if old or _is_out_of_step(result, link) or _is_cut(result, link) or _is_torn(result, link):
+    if old or _is_out_of_step(result, link) or _is_cut(result, link) or result.is_torn:
         result = yield from _read(address, replace(recipe, nke="always"), attempts, fcb=None)
         if not _is_old(result, link, address):
             insists = insists or (old and known is not None)
@@ -113,7 +113,7 @@ def read_out(
             raise Stale
         else:
             counts = False
-    if _is_cut(result, link) or _is_torn(result, link):
+    if _is_cut(result, link) or result.is_torn:
         result = yield from _read(address, replace(recipe, nke="always"), attempts, fcb=None)
         if _is_cut(result, link):
             raise Interrupted(len(result.telegrams), len(link.before))
@@ -140,15 +140,6 @@ def _is_old(result: ReadOut, link: LinkState, address: Address) -> bool:
 def _is_out_of_step(result: ReadOut, link: LinkState) -> bool:
     """Whether a meter that has several telegrams begins with none that it began with before."""
     return bool(link.before) and link.before[0].more_follows and not is_same(result.telegrams[0], link.before[0])
-
-
-def _is_torn(result: ReadOut, link: LinkState) -> bool:
-    """Whether some telegrams may be from before a power cut, and some from after it.
-
-    Another was counted between two of them, and that was not so in the read-out before. Who has it so each time that it
-    is read has begun to count so.
-    """
-    return result.is_torn or (steps(link.before) == {1} and bool(steps(result.telegrams) - {1}))
 
 
 def _is_cut(result: ReadOut, link: LinkState) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final
 
 from mbusd.model import Measurement
@@ -55,6 +56,7 @@ _TURNS: Final = (  # in steps of the last digit: the first that a counter cannot
     *((1 << bits, 0) for bits in (15, 16, 23, 24, 31, 32, 47, 48, 63, 64)),
     *((1 << bits, -1 << bits) for bits in (15, 23, 31, 47, 63)),  # of those that are read as signed numbers
 )
+_MOST_PLACES = 256
 _LEAST_WITH_DECIMALS = 10**6  # five digits, or two bytes, do for whole units only
 
 
@@ -72,7 +74,13 @@ class Counted:
     @property
     def place(self) -> Place:
         """Where a maximum belongs."""
-        return self.unit or "", self.subunit
+        return place_of(self.unit or "", self.subunit)
+
+
+@lru_cache(_MOST_PLACES)
+def place_of(unit: str, subunit: int) -> Place:
+    """One for all meters."""
+    return unit, subunit
 
 
 def counted(item: Measurement) -> Counted | None:

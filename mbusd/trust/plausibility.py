@@ -13,7 +13,7 @@ from typing import Final, Literal
 from mbusd.exact_json import JsonValue
 from mbusd.mbus.errors import MBusError
 from mbusd.model import Draft, Measurement, Reading
-from mbusd.trust.counting import Counted, Place, counted, distance, is_counter, is_maximum, shown
+from mbusd.trust.counting import Counted, Place, counted, distance, is_counter, is_maximum, place_of, shown
 from mbusd.trust.register import Register
 from mbusd.values.units import Number
 
@@ -135,6 +135,16 @@ def _is_watched(item: Measurement) -> bool:
     return is_counter(item) or is_maximum(item)
 
 
+def _highest_twice(
+    before: Mapping[Place, float], last: Mapping[Place, float], said: Mapping[Place, float]
+) -> Mapping[Place, float]:
+    """The highest that was said twice so far; `before` itself where nothing is new."""
+    twice = {place: min(value, said.get(place, 0.0)) for place, value in last.items()}
+    if all(value <= before.get(place, -1.0) for place, value in twice.items()):
+        return before
+    return {**before, **{place: max(before.get(place, 0.0), value) for place, value in twice.items()}}
+
+
 class Counters:
     """The counters of one meter, as far as they were believed."""
 
@@ -149,8 +159,8 @@ class Counters:
         self._registers: dict[str, Register] = {}
         self._doubted: _Doubted | None = None
         self._doubts = 0  # read-outs in a row
-        self._maxima: dict[Place, float] = {}  # the highest that was said twice
-        self._last_maxima: dict[Place, float] = {}
+        self._maxima: Mapping[Place, float] = {}  # the highest that was said twice
+        self._last_maxima: Mapping[Place, float] = {}
 
     @property
     def is_known(self) -> bool:
@@ -169,8 +179,7 @@ class Counters:
         said: dict[Place, float] = {}
         for item in highest:
             said[item.place] = max(said.get(item.place, 0.0), abs(float(Decimal(item.value))))
-        for place, value in self._last_maxima.items():
-            self._maxima[place] = max(self._maxima.get(place, 0.0), min(value, said.get(place, 0.0)))
+        self._maxima = _highest_twice(self._maxima, self._last_maxima, said)
         doubts = {key: doubt for key, item in items.items() if (doubt := self._doubt(item, now)) is not None}
         finding = self._weigh(items, doubts, now) if doubts else "plausible"
         if finding == "doubted":
@@ -178,7 +187,8 @@ class Counters:
         else:
             for key, item in items.items():
                 self._accept(item, doubts.get(key), now)
-            self._doubted, self._doubts, self._last_maxima = None, 0, said
+            self._doubted, self._doubts = None, 0
+            self._last_maxima = self._maxima if said == self._maxima else said  # mostly: one for both
         return Verdict(finding, tuple(doubts.values()))
 
     def noted(self, now: float, wall: float) -> JsonValue:
@@ -203,10 +213,12 @@ class Counters:
             return
         self._begin(address)
         self._registers = registers
+        maxima: dict[Place, float] = {}
         for entry in kept:
             match entry:
                 case [str(unit), int(subunit), int(most) | float(most)]:
-                    self._maxima[unit, subunit] = float(most)
+                    maxima[place_of(unit, subunit)] = float(most)
+        self._maxima = maxima
 
     def _weigh(self, items: Mapping[str, Counted], doubts: Mapping[str, Doubt], now: float) -> Finding:
         """Whether the read-out before has said the same, or the meter does this again and again."""

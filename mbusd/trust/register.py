@@ -106,7 +106,8 @@ class Register:
         rate = growth / ((now - self.at) / 3600 + LAG_HOURS)
         rates = self.rates if self.unit == item.unit else (0.0, 0.0)
         first, second, *_ = sorted((*rates, rate), reverse=True)
-        self.rates = (first, second)
+        if (first, second) != self.rates:  # mostly nothing new, and one tuple for all that stand still
+            self.rates = (first, second)
         self._is_at(item, now)
 
     def fell(self, item: Counted, now: float) -> None:

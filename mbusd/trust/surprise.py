@@ -30,8 +30,6 @@ _HOUR = 3600.0
 _HIGH_FIRST = 0x76
 _OPAQUE, _MAKER, _WORDS = -1, -2, -3  # what else can change than records: all of it, the maker's block, the status
 
-_Key = tuple[object, ...]
-
 
 class _Change(NamedTuple):
     """A record that says something else than before, numbers in steps of their last digit."""
@@ -58,10 +56,10 @@ class _Trace:
 class _Past:
     """The last telegram of one layout that was believed, and what it did before."""
 
-    __slots__ = ("at", "gap", "heard", "telegram", "traces")
+    __slots__ = ("at", "frame", "gap", "heard", "traces")
 
-    def __init__(self, telegram: Telegram, now: float) -> None:
-        self.telegram = telegram
+    def __init__(self, frame: LongFrame, now: float) -> None:
+        self.frame = frame
         self.at = now
         self.gap = 0.0  # seconds between the last two
         self.heard = 1
@@ -72,7 +70,7 @@ class Surprises:
     """What one meter has said so far. Times are seconds of a clock that never jumps."""
 
     def __init__(self) -> None:
-        self._pasts: dict[_Key, _Past] = {}
+        self._pasts: list[_Past] = []  # of what was heard last behind the others
         self._is_begun = False
         self._seen: tuple[LongFrame, list[_Change]] | None = None  # what was looked at last
         self._left_of_forms = self._left_of_values = MOST_SURPRISES  # surprises until it is left in peace
@@ -88,7 +86,7 @@ class Surprises:
             telegram = decode(frame)
         except DecodeError as error:
             return error.code != "application_error"
-        past = self._pasts.get(_key(telegram))
+        past = self._past_of(telegram)
         if past is None:
             return self._left_of_forms >= 1.0
         return self._left_of_values >= 1.0 and any(_is_odd(one, past, now) for one in self._changes(past, telegram))
@@ -99,27 +97,35 @@ class Surprises:
             telegram = decode(frame)
         except DecodeError:
             return
-        key = _key(telegram)
-        past = self._pasts.pop(key, None)
+        past = self._past_of(telegram)
         is_new, is_odd = past is None and self._is_begun, False
         if past is None:
-            past = _Past(telegram, now)
+            past = _Past(frame, now)
         else:
+            self._pasts.remove(past)
             is_odd = sum(_note(one, past, now) for one in self._changes(past, telegram)) > 0
             self._seen = None
-            past.gap, past.at, past.telegram = now - past.at, now, telegram
+            past.gap, past.at, past.frame = now - past.at, now, frame
             past.heard += 1
-        self._pasts[key] = past
+        self._pasts.append(past)
         if len(self._pasts) > MOST_TELEGRAMS:
-            del self._pasts[next(iter(self._pasts))]
+            del self._pasts[0]
         self._left_of_forms = _spent(self._left_of_forms, is_new)
         self._left_of_values = _spent(self._left_of_values, is_odd)
 
     def _changes(self, past: _Past, telegram: Telegram) -> list[_Change]:
         """What differs from the past; worked out once for a telegram that is looked at and then believed."""
         if self._seen is None or self._seen[0] is not telegram.frame:
-            self._seen = telegram.frame, list(_changes(past.telegram, telegram))
+            self._seen = telegram.frame, list(_changes(decode(past.frame), telegram))
         return self._seen[1]
+
+    def _past_of(self, telegram: Telegram) -> _Past | None:
+        """The last telegram of which only values differ from this one."""
+        frame = telegram.frame
+        for past in reversed(self._pasts):
+            if _sender_and_size(past.frame) == _sender_and_size(frame) and _is_alike(decode(past.frame), telegram):
+                return past
+        return None
 
     def ends(self) -> None:
         """The meter was read to its end: from now on there is something to compare with."""
@@ -130,20 +136,21 @@ def _spent(left: float, is_surprise: bool) -> float:  # noqa: FBT001 - what it i
     return min(MOST_SURPRISES, max(0.0, left - is_surprise) + REFILL)
 
 
-def _key(telegram: Telegram) -> _Key:
-    """Who has sent it, and all bytes in it that stay."""
-    frame, layout = telegram.frame, telegram.layout
-    who = (
-        frame.control & 0x4F,
-        frame.address,
-        frame.ci,
-        len(frame.data),
-        frame.data[: ACCESS_NUMBERS.get(frame.ci, 0)],
-    )
-    if layout is not None:
-        return (*who, layout.mask, layout.skeleton)
+def _sender_and_size(frame: LongFrame) -> tuple[int, int, int, int, bytes]:
+    who = frame.data[: ACCESS_NUMBERS.get(frame.ci, 0)]
+    return frame.control & 0x4F, frame.address, frame.ci, len(frame.data), who
+
+
+def _is_alike(one: Telegram, other: Telegram) -> bool:
+    """Whether all bytes that stay are the same: the heads of all records, and what else is no value."""
+    if one.layout is not None and other.layout is not None:
+        return (one.layout.mask, one.layout.skeleton) == (other.layout.mask, other.layout.skeleton)
+    return one.layout is other.layout and _heads(one) == _heads(other)
+
+
+def _heads(telegram: Telegram) -> tuple[object, ...]:
     heads = tuple((one.dib, one.vib, len(one.raw)) for one in telegram.records)
-    return (*who, heads, telegram.more_follows, telegram.encrypted)
+    return (*heads, telegram.more_follows, telegram.encrypted)
 
 
 def _changes(before: Telegram, after: Telegram) -> Iterator[_Change]:

@@ -101,7 +101,7 @@ def _confirmed(request: Request, reply: Reply, seen: list[LongFrame], damage: Da
             return reply if isinstance(reply, Noise | Silence) else Noise(encode(reply))
         agreed = agreement((*seen, reply))
         if agreed is not None:
-            seen.clear()
+            seen[:] = [agreed]  # if the master asks for it once more, one answer will do
             return agreed
         seen.append(reply)
         if times < AGAIN:
