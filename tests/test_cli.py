@@ -397,6 +397,14 @@ async def test_the_demo_shows_readings_and_ends_with_ctrl_c() -> None:
         assert not [line for line in demo.said if "Traceback" in line or "never" in line]
 
 
+def test_the_demo_without_its_broker_says_where_it_comes_from() -> None:
+    code = "import sys, mbusd.cli\nsys.modules['amqtt'] = None\nsys.exit(mbusd.cli.main(['demo', '--seconds', '1']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False)  # noqa: S603
+    assert (done.returncode, done.stdout) == (1, b"")
+    ways = b"scripts/demo brings it; with pipx: pipx inject mbusd amqtt; with uv: uv tool install --with amqtt ."
+    assert ways in done.stderr
+
+
 async def test_the_demo_ends_by_itself() -> None:
     async with started("demo", "--seconds", "0") as demo:
         assert await demo.ends() == 1

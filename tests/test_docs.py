@@ -136,6 +136,15 @@ def test_json_is_json() -> None:
     assert all(json.loads(block) for _, block in blocks("json"))
 
 
+def test_the_password_is_handed_over_as_the_unit_shows() -> None:
+    unit = (ROOT / "systemd" / "mbusd.service").read_text("utf-8").splitlines()
+    ((page, block),) = blocks("ini")
+    head, *lines = block.splitlines()
+    assert (page, head) == ("first-hour.md", "[Service]")
+    assert lines
+    assert {f"#{line}" for line in lines} <= set(unit)
+
+
 def test_names_for_emoncms_are_those_that_are_sent() -> None:
     told = re.findall(r"^\| `(\w+)` \| `(\w+)` \| (\S+) \|", section("topics.md", "emoncms"), re.MULTILINE)
     assert told

@@ -1,7 +1,10 @@
 """The health of the container: what docker/healthcheck.py says of the daemon's last will at a real broker."""
 
+import re
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from tests.mosquitto import Mosquitto, free_port, mosquitto
 from tests.processes import clean_environment
 
 PROGRAM = Path(__file__).parent.parent / "docker" / "healthcheck.py"
+SECONDS = 10.0  # that it takes where nobody answers
 
 
 @pytest.fixture
@@ -81,3 +85,30 @@ def test_the_environment_alone_is_a_configuration(tmp_path: Path) -> None:
     assert said.returncode == 1
     assert "refused" in said.stdout
     assert not said.stderr
+
+
+@pytest.fixture
+def silent() -> Iterator[int]:
+    """A port where connections are taken and nothing is ever said."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+async def test_silent_brokers_do_not_make_the_good_one_wait(broker: Mosquitto, tmp_path: Path, silent: int) -> None:
+    async with aiomqtt.Client("127.0.0.1", broker.port) as client:
+        await client.publish("mbusd/bridge/state", "online", qos=1, retain=True)
+    hosts = [f"127.0.0.1:{silent}", f"localhost:{silent}", f"127.0.0.1:{broker.port}"]
+    began = time.monotonic()
+    assert health_of(tmp_path, f"hosts: {hosts}") == (0, "online")
+    assert time.monotonic() - began < SECONDS, "one after the other, each of the silent ones takes as long"
+
+
+def test_silent_brokers_take_no_longer_than_docker_waits(tmp_path: Path, silent: int) -> None:
+    text = (PROGRAM.parent.parent / "Dockerfile").read_text("utf-8")
+    waits = re.search(r"^HEALTHCHECK .*--timeout=(\d+)s", text, re.MULTILINE)
+    assert waits is not None
+    began = time.monotonic()
+    code, said = health_of(tmp_path, f"hosts: ['127.0.0.1:{silent}', 'localhost:{silent}']")
+    assert time.monotonic() - began < float(waits[1])
+    why = "no word on mbusd/bridge/state within 10 s"
+    assert (code, said) == (1, f"127.0.0.1:{silent}: {why}; localhost:{silent}: {why}")

@@ -23,6 +23,7 @@ from mbusd.simulation.meters import household
 from mbusd.simulation.simulator import SimulatedBus, SimulatedMeter
 from mbusd.simulation.virtual_bus import opened
 
+_WAYS = "scripts/demo brings it; with pipx: pipx inject mbusd amqtt; with uv: uv tool install --with amqtt ."
 _CONFIG = """
 mqtt: {{host: 127.0.0.1, port: {broker}}}
 buses:
@@ -42,7 +43,7 @@ async def run(seconds: float | None) -> int:
     try:
         return await _show(seconds)
     except ModuleNotFoundError as error:
-        complain(f"mbusd: the demo needs '{error.name}': pip install 'mbusd[demo]'")
+        complain(f"mbusd: the demo needs '{error.name}': {_WAYS}")
         return 1
 
 

@@ -22,6 +22,9 @@ _OF_EVERY_READING = ("time", "status")
 Messages = list[tuple[str, str]]
 """Topic and payload, to be published retained and in this order."""
 
+_Entities = Mapping[str, Mapping[str, JsonValue]]
+"""Components of a payload that live, by their keys."""
+
 
 class Announcements:
     """Remembers the last payload of each discovery topic; sends nothing itself.
@@ -69,6 +72,7 @@ class Announcements:
             if key not in after or after[key]["p"] != component["p"]
         }
         self._take_back(topic, known, {key: before[key] for key in gone})
+        self._note_vanished(topic, self._meter(payload), before, after)
         if gone:  # what is new waits: it may have the name of what goes
             stays = {key: component for key, component in after.items() if key in before}
             messages.append((topic, dumps(payload | {"cmps": {**stays, **gone}})))
@@ -76,6 +80,12 @@ class Announcements:
         messages.append((topic, text))
         self._keep(topic, payload, text)
         return messages
+
+    def _note_vanished(self, topic: str, name: str | None, before: _Entities, after: _Entities) -> None:
+        """What this device, if it still has this name, shows no more: its value shall not stand for ever either."""
+        vanished = set(map(_shown, before.values())) - set(map(_shown, after.values())) - {""}
+        if vanished and name is not None and name == self._name(topic):
+            self._left.setdefault(name, set()).update(vanished)
 
     def update_own(self, devices: Mapping[str, Payload]) -> Messages:
         """The same for the daemon's own devices, by topic, the bridge first; those of buses that are no more go.
@@ -139,7 +149,7 @@ class Announcements:
                 del self._unheard[next(iter(self._unheard))]
 
     def left(self) -> tuple[dict[str, set[str]], list[str]]:
-        """Names of meters that devices had, with the keys they showed, and buses that are gone; since the last call."""
+        """Names that devices had, with keys that they show no more, and buses that are gone; since the last call."""
         left, self._left = (self._left, self._left_buses), {}
         self._left_buses = []
         return left
@@ -205,11 +215,10 @@ class Announcements:
         device = self._payload(topic).get("dev")
         return str(device.get("via_device", "")) if isinstance(device, Mapping) else ""
 
-    def messages(self) -> Messages:
-        """All that is announced, for a broker that may have lost it; the daemon's own devices first."""
+    def in_order(self) -> list[str]:
+        """The topics of all that is announced, the daemon's own devices first: the others point to them."""
         bridge = self._discovery.bridge_topic
-        topics = sorted(self._known, key=lambda topic: (topic != bridge, not self._is_of_bus(self._known[topic][0])))
-        return [(topic, self._known[topic][1].text) for topic in topics]
+        return sorted(self._known, key=lambda topic: (topic != bridge, not self._is_of_bus(self._known[topic][0])))
 
     def _moves(self, topic: str, payload: Payload, devices: Mapping[str, Payload]) -> bool:
         """Whether an entity of this device belongs to another one now."""
@@ -248,6 +257,9 @@ class Announcements:
     def _nowhere(self, topic: str, payload: Payload) -> Payload:
         """The same device, of a meter that does not exist."""
         nowhere = f"{self._discovery.base_topic}/{topic.split('/')[-2]}"
+        device = payload.get("dev")
+        if isinstance(device, Mapping):  # its bus may be gone: Home Assistant would make a nameless device of it
+            payload = payload | {"dev": {key: said for key, said in device.items() if key != "via_device"}}
         return payload | {"stat_t": nowhere, "avty": [{"t": f"{nowhere}/availability"}]}
 
     def _meter(self, payload: Payload) -> str | None:

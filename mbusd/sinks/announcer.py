@@ -11,7 +11,6 @@ from mbusd.sinks.absences import Absences, is_wanted
 from mbusd.sinks.announcements import Announcements
 from mbusd.sinks.homeassistant import Discovery, Payload, Place, is_called_alike, meter_payload
 from mbusd.sinks.own_devices import bridge_payload, bus_payload
-from mbusd.sinks.packed import Packed
 from mbusd.sinks.roll import Roll
 from mbusd.sinks.topics import ONLINE, Message, Source
 from mbusd.values.shaping import Shape
@@ -19,7 +18,7 @@ from mbusd.values.shaping import Shape
 DIGITS = 8  # of an identification
 MOST_SHARED = 512  # places and layouts that several meters have
 T = TypeVar("T", bound=Hashable)
-_AS_SENT = Shape()
+AS_SENT = Shape()
 URL = "https://github.com/mbusd/mbusd"
 
 
@@ -36,7 +35,7 @@ class Announcer:
         self._announcements = Announcements(self._discovery)
         self._absences = Absences()
         self._shapes: dict[str, object] = {}
-        self._said: dict[str, Packed] = {}  # what we have retained at the broker, by topic
+        self._unwanted: dict[str, frozenset[str]] = {}  # keys by meter, until it is announced again
         self._has_learnt = False
         self._has_cleared = False
         self._gone: set[str] = set()  # topics
@@ -73,29 +72,21 @@ class Announcer:
         yield from self._tell(self._announcements.heard())
 
     def again(self) -> Iterator[Message]:
-        """All that was announced in this life, for a broker that may have lost it; the daemon's own devices first."""
-        own = {
-            self._discovery.bridge_topic,
-            *map(self._discovery.bus_topic, (bus.name for bus in self._settings.buses)),
-        }
-        for topic in sorted(self._said, key=lambda topic: topic not in own):
-            if topic in self._said:
-                yield Message(topic, self._said[topic].text, is_unique=True, source=self._source)
+        """All that is announced, for a broker that may have lost it, whichever life of ours has said it."""
+        if not self._settings.homeassistant.enabled:
+            return
+        for topic in self._announcements.in_order():
+            packed = self._announcements.packed(topic)
+            if packed is not None:
+                yield Message(topic, packed.text, is_unique=True, source=self._source)
 
     def _tell(self, messages: list[tuple[str, str]]) -> Iterator[Message]:
         """What has just been noted as announced."""
         known = self._announcements.topics()
-        told = [
+        yield from [
             Message(topic, payload, retain=not payload or topic in known, is_unique=True, source=self._source)
             for topic, payload in messages
         ]
-        for topic in {topic for topic, _ in messages}:
-            packed = self._announcements.packed(topic)
-            if packed is None:
-                self._said.pop(topic, None)
-            else:
-                self._said[topic] = packed
-        yield from told
 
     def learnt(self) -> Iterator[Message]:
         """The broker has told all that it had; the daemon's own devices come first, the meters' point to them."""
@@ -109,9 +100,16 @@ class Announcer:
         self._has_cleared = False
         yield from self._own_devices()
 
+    def reshaped(self, meter: str, gone: Collection[str]) -> None:
+        """Its owner wants other keys of a meter, and not these: with its next reading it is announced anew."""
+        self._shapes.pop(meter, None)
+        self._absences.forget(meter)
+        self._unwanted[meter] = frozenset(gone)
+
     def gone(self, info: MeterInfo) -> None:
         """A meter is read no more under this name: with the next clearing its device goes, or it is another one's."""
         self._shapes.pop(info.name, None)
+        self._unwanted.pop(info.name, None)
         self._absences.forget(info.name)
         if info.identity is not None:
             self._gone.add(self._discovery.meter_topic(info.identity, info.name))
@@ -186,6 +184,7 @@ class Announcer:
         topic = self._discovery.meter_topic(seen.identity, seen.meter)
         if seen.meter not in self._shapes:
             known = self._announcements.keys(topic) - {item.key for item in seen.measurements}
+            known -= self._unwanted.pop(seen.meter, frozenset())
             wanted = [key for key in sorted(known) if settings is None or is_wanted(key, settings.shape)]
             self._absences.expect(seen.meter, wanted)
         has_double = any(_is_double(other, seen) for other in infos.called_by_address)
@@ -228,7 +227,15 @@ def _meters_of(settings: Settings) -> dict[tuple[str, str], MeterSettings]:
     """Those with an area or a shape of their own, by bus and address; should one stand there twice, the first."""
     meters = [(bus.name, meter) for bus in settings.buses for meter in bus.meters]
     first = {(bus, str(meter.address)): meter for bus, meter in reversed(meters)}
-    return {place: meter for place, meter in first.items() if meter.area or meter.shape != _AS_SENT}
+    return {place: meter for place, meter in first.items() if meter.area or meter.shape != AS_SENT}
+
+
+Shapes = dict[tuple[str, str], Shape]
+
+
+def shapes_of(settings: Settings) -> Shapes:
+    """What owners have made of the values of their meters, by bus and address."""
+    return {place: meter.shape for place, meter in _meters_of(settings).items()}
 
 
 def is_unsettled(info: MeterInfo) -> bool:

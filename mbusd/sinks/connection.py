@@ -159,7 +159,8 @@ def _tls(settings: MqttSettings) -> ssl.SSLContext | None:
 
 def _trouble_with_files(error: OSError) -> str:
     if error.filename is not None:
-        return f"cannot read {error.filename}: {error.strerror}"
+        hint = "; under systemd use LoadCredential, as mbusd.service shows" * isinstance(error, PermissionError)
+        return f"cannot read {error.filename}: {error.strerror}{hint}"
     return f"mqtt.tls: ca_file, cert_file or key_file is no certificate or key in PEM: {error}"
 
 

@@ -63,6 +63,11 @@ class LastSaid:
         self.keys = self.readings = ()
         self.ages = None
 
+    def drop(self, gone: Collection[str]) -> None:
+        """These keys are not wanted any more."""
+        ages = self.ages or self._aged()
+        self._forget_keys(dict.fromkeys(key for key in gone if key in ages.seen), ages)
+
     def give_way(self) -> tuple[str, ...]:
         """Forget keys that the meter has not sent for long, where it has more than a meter can have; gives those.
 
@@ -74,16 +79,19 @@ class LastSaid:
         too_many = len(self.keys) - most
         if too_many <= 0:
             return ()
-        if self.ages is None:
-            self.ages = _Ages()
-            for reading in reversed(self.readings):
-                self.ages.take(reading)
-        ages = self.ages
+        ages = self.ages = self.ages or self._aged()
         by_age = sorted((key for key in self.keys if key not in fresh), key=lambda key: ages.seen[key])[:too_many]
         if len(self.keys) <= AT_ONCE * most:
             by_age = [key for key in by_age if ages.count - ages.seen[key] >= LONG_AGO]
         self._forget_keys(dict.fromkeys(by_age), ages)
         return tuple(by_age)
+
+    def _aged(self) -> _Ages:
+        """How old what is kept is."""
+        ages = _Ages()
+        for reading in reversed(self.readings):
+            ages.take(reading)
+        return ages
 
     def _forget_keys(self, gone: Collection[str], ages: _Ages) -> None:
         """Neither they nor what was said of them are there any more."""

@@ -26,8 +26,9 @@ from mbusd.model import (
     ScanChanged,
     StatisticsTaken,
 )
+from mbusd.sinks.absences import is_wanted
 from mbusd.sinks.alarms import Alarms
-from mbusd.sinks.announcer import Announcer, interval_seconds, is_unsettled
+from mbusd.sinks.announcer import AS_SENT, Announcer, Shapes, interval_seconds, is_unsettled, shapes_of
 from mbusd.sinks.buses import Buses
 from mbusd.sinks.emoncms import Emoncms
 from mbusd.sinks.last_said import LastSaid, states, values
@@ -92,10 +93,25 @@ class Publisher:
         """Other buses and meters stand in the file now; the meters that are gone are told of one by one."""
         for name in {bus.name for bus in settings.buses} - {bus.name for bus in self._settings.buses}:
             yield self._topics.of_bus(name, up=False)
+        before = shapes_of(self._settings)
         self._settings, self._public, self._log_level = settings, Packed(dumps(public_settings)), None
         yield self._info()
+        yield from self._reshape(before, shapes_of(settings))
         self._steady.changed()
         yield from self._discovered(self._announcer.reload(settings))
+
+    def _reshape(self, before: Shapes, after: Shapes) -> Iterator[Message]:
+        """What the owner of a meter does not want any more, or has renamed, goes."""
+        for info in self._meters:
+            old, new = (shapes.get((info.bus, info.address), AS_SENT) for shapes in (before, after))
+            known = self._known.get(info.name)
+            if known is None or old == new:
+                continue
+            own = set(old.rename.values()) - set(new.rename.values())
+            gone = tuple(key for key in known.keys if key in own or not is_wanted(key, new))
+            known.drop(gone)
+            self._announcer.reshaped(info.name, gone)
+            yield from self._no_values(info.name, gone)
 
     def no_bus(self, bus: str) -> Iterator[Message]:
         """Nothing is left of a bus that left the file."""
@@ -256,7 +272,7 @@ class Publisher:
         yield from self._discovered(self._announcer.clear_leftovers(self._meters))
 
     def _discovered(self, messages: Iterable[Message]) -> Iterator[Message]:
-        """What Home Assistant is told; then nothing is left under names that were announced and are no one's now."""
+        """What Home Assistant is told; then nothing is left under names and keys that are no one's now."""
         for message in messages:
             self._steady.changed()
             yield message
@@ -265,6 +281,8 @@ class Publisher:
             if not self._is_called(name):
                 yield from self._alarms.forget(name)
                 yield from self._no_meter(name, keys)
+            else:
+                yield from self._no_values(name, keys.difference(self._keys(name)))
         for bus in buses:
             yield from self._topics.no_bus(bus)
 
@@ -312,10 +330,14 @@ class Publisher:
     def _clear_values(self, before: Iterable[str], reading: Reading) -> Iterator[Message]:
         """Another meter stands in this one's place: what only the old one had is no value any more."""
         kept = {item.key for item in reading.measurements}
+        yield from self._no_values(reading.meter, (key for key in before if key not in kept))
+
+    def _no_values(self, meter: str, keys: Iterable[str]) -> Iterator[Message]:
+        """Clears the topics of these keys."""
         if self._settings.mqtt.values:
-            for key in before:
-                if key not in kept | OWN_TOPICS:
-                    yield self._changes.forget(self._topics.of_value(reading.meter, key, None))
+            for key in keys:
+                if key not in OWN_TOPICS:
+                    yield self._changes.forget(self._topics.of_value(meter, key, None))
 
     def _keys(self, meter: str) -> tuple[str, ...]:
         """All that its document carries, with a value or without."""

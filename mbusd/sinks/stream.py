@@ -61,6 +61,11 @@ class Stream:
         is_busy = self._step is not None and not self._step.done()
         return self._is_connected and not self._is_late and not is_busy and self._stored == 0
 
+    @property
+    def has_backlog(self) -> bool:
+        """Whether anything waits that was to be said before."""
+        return self._stored > 0 or bool(self._fresh)
+
     def add(self, message: Message) -> None:
         """Say it as soon as it is its turn."""
         self._fresh.append(self._spool.entry(message.topic, message.payload))

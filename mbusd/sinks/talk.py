@@ -34,6 +34,7 @@ class Patience:
     unacknowledged: float = 30.0  # without any acknowledgement: the connection is given up
     forgotten: float = 300.0  # without the acknowledgement of one message, while others have theirs
     steady: float = 10.0  # a connection that ends before has not held
+    listeners: float = 8.0  # after a broker came back, until those who listen have found it, too: the stream waits
     back: float = 60.0  # until the first broker is asked whether it is back
     subscribe: float = 5.0  # after a subscription was refused; then twice as long, and so on
     echo: float = 10.0  # for what we publish to come back where we are subscribed to it
@@ -56,6 +57,7 @@ class Talk:
         self.alive_at = time.monotonic()
         self._broker = ""
         self._is_speaking = False
+        self._has_spoken = False  # on an earlier connection
         self._is_late = False
         self._is_leaving = False
         self._is_answered = False
@@ -87,8 +89,7 @@ class Talk:
         self.echo.begin(subscriptions)
         self.outbox.drop_fleeting()
         self.outbox.say_everything()
-        if self.stream is not None:
-            self.stream.connected()
+        self._begin_stream()
         window = Window(partial(self._send, line), self.news, 1 if is_careful else SIZE)
         try:
             await self._converse(window)
@@ -102,6 +103,18 @@ class Talk:
                 self._ended()
                 if is_careful and suspect is not None:
                     self._suspect_it(suspect)
+
+    def _begin_stream(self) -> None:
+        """At once, unless the broker may just have come back: it acknowledges what it passes on to nobody, too."""
+        stream, is_first = self.stream, not self._has_spoken
+        self._has_spoken = True
+        if stream is None:
+            return
+        if is_first and not stream.has_backlog:
+            stream.connected()
+        else:
+            later = asyncio.get_running_loop().call_later
+            self._timers.append(later(self._patience.listeners, stream.connected))
 
     def _suspect_of(self, window: Window) -> Message | None:
         """For which message the broker may have ended the connection: some acknowledge first what they do not want."""

@@ -17,7 +17,7 @@ from tests.mosquitto import PATIENCE
 
 WILL = Message("mbusd/bridge/state", "offline")
 FAREWELL = (Message("mbusd/bridge/state", "offline"), Message("mbusd/m/availability", "offline"))
-HURRY = Patience(reconnect=(0.05,), refused=0.05, steady=0.0)
+HURRY = Patience(reconnect=(0.05,), refused=0.05, steady=0.0, listeners=0.0)
 
 
 class Client:

@@ -512,6 +512,7 @@ def test_a_device_that_went_while_home_assistant_was_away_goes_when_it_is_back(
     assert (again.topic, again.retain, again.is_unique) == (OLD, False, True)
     assert set(components(again.payload)) >= {"energy", "volume"}
     assert json.loads(again.payload)["stat_t"] != "mbusd/heat_pump"  # where the values of the successor are
+    assert "via_device" not in json.loads(again.payload)["dev"]  # its bus may be gone: it would become a device
     assert (gone.topic, gone.payload, gone.retain, gone.is_unique) == (OLD, "", True, True)
     assert list(settled.after_birth()) == []
 
