@@ -16,7 +16,7 @@ from mbusd.configuration.settings import Settings
 from mbusd.exact_json import JsonValue
 from mbusd.flood import FloodGate
 from mbusd.memory import Memory
-from mbusd.model import Command, Event, Outcome, SetLogLevel
+from mbusd.model import Command, Event, Forget, Outcome, SetLogLevel
 from mbusd.orders import Orders, set_log_level
 from mbusd.profiles import Shelf, shelf_of
 from mbusd.sinks.mqtt import Broker
@@ -161,6 +161,11 @@ class Daemon:
 
     async def execute(self, command: Command) -> Outcome:
         """What a command brings; every failure is an outcome."""
+        if isinstance(command, Forget) and self._buses.of_meter(command.meter) is None:
+            left = tuple(self.publisher.forget_left(command.meter))
+            if left:
+                self._say(left)
+                return Outcome(data={"meter": command.meter, "forgotten": "it was there in an earlier run"})
         return await self._orders.execute(command)
 
     def hang_up(self) -> None:

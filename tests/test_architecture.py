@@ -41,6 +41,7 @@ HOUSE = """
 0 mbus/vif
 0 sinks/echo
 0 sinks/homeassistant_map
+0 sinks/makers
 0 sinks/obituaries
 0 sinks/overgrown
 0 sinks/packed
@@ -97,7 +98,7 @@ HOUSE = """
 3 mbus/link: mbus/address mbus/errors mbus/frames mbus/quirks
 3 mbus/records: mbus/errors mbus/heads mbus/values mbus/vif
 3 sinks/absences: values/shaping
-3 sinks/homeassistant: exact_json model sinks/entities sinks/inert
+3 sinks/homeassistant: exact_json model sinks/entities sinks/inert sinks/makers
 3 sinks/topics: exact_json model sinks/requests sinks/state
 3 sinks/undated: clock spool sinks/state
 
@@ -172,7 +173,7 @@ HOUSE = """
     mbus/status mbus/telegram
 8 mbus/master: mbus/address mbus/errors mbus/fetching mbus/following mbus/link mbus/quirks mbus/telegram
 8 sinks/announcer: configuration/settings model values/shaping sinks/absences sinks/announcements sinks/homeassistant \
-    sinks/own_devices sinks/packed sinks/roll sinks/topics
+    sinks/own_devices sinks/roll sinks/topics
 8 sinks/connection: configuration/settings sinks/topics
 8 sinks/rota: configuration/settings
 
@@ -184,8 +185,9 @@ HOUSE = """
 9 mbus/exchanges: mbus/address mbus/errors mbus/frames mbus/link mbus/master mbus/observation mbus/telegram
 9 mbus/probe: mbus/address mbus/errors mbus/frames mbus/link mbus/master mbus/telegram
 9 mbus/sighting: mbus/address mbus/errors mbus/frames mbus/link mbus/master mbus/observation mbus/telegram
-9 sinks/publisher: configuration/settings exact_json model sinks/alarms sinks/announcer sinks/buses sinks/emoncms \
-    sinks/last_said sinks/news sinks/overgrown sinks/packed sinks/requests sinks/roll sinks/steady sinks/topics
+9 sinks/publisher: configuration/settings exact_json model sinks/absences sinks/alarms sinks/announcer sinks/buses \
+    sinks/emoncms sinks/last_said sinks/news sinks/overgrown sinks/packed sinks/requests sinks/roll sinks/steady \
+    sinks/topics
 9 sinks/talk: spool sinks/connection sinks/echo sinks/outbox sinks/stream sinks/topics sinks/window
 9 commands/simulate: config simulation/meter_file simulation/meters simulation/simulator simulation/virtual_bus \
     mbus/address commands/output

@@ -84,7 +84,7 @@ class Announcements:
     def _note_vanished(self, topic: str, name: str | None, before: _Entities, after: _Entities) -> None:
         """What this device, if it still has this name, shows no more: its value shall not stand for ever either."""
         vanished = set(map(_shown, before.values())) - set(map(_shown, after.values())) - {""}
-        if vanished and name is not None and name == self._name(topic):
+        if vanished and name is not None and name == self.name(topic):
             self._left.setdefault(name, set()).update(vanished)
 
     def update_own(self, devices: Mapping[str, Payload]) -> Messages:
@@ -110,7 +110,7 @@ class Announcements:
 
     def forget(self, topic: str) -> Messages:
         """What to publish so that the device of this topic goes; nothing if it is not known."""
-        name = self._name(topic)
+        name = self.name(topic)
         if name is not None and topic not in self.parked:
             self._left.setdefault(name, set()).update(self.keys(topic))
         self.parked.pop(topic, None)
@@ -188,26 +188,26 @@ class Announcements:
     def _keep(self, topic: str, payload: Payload, text: str) -> None:
         self._drop(topic)
         self._known[topic] = str(payload.get("stat_t", "")), self._press.pack(text, _kind(payload))
-        name = self._name(topic)
+        name = self.name(topic)
         if name is not None:
             self._showing[name] = (*self._showing.get(name, ()), topic)
 
     def _drop(self, topic: str) -> bool:
         """Whether anything was announced there."""
-        name = self._name(topic)
+        name = self.name(topic)
         if name is not None:
             left = tuple(other for other in self._showing.pop(name) if other != topic)
             if left:
                 self._showing[name] = left
         return self._known.pop(topic, None) is not None
 
-    def _name(self, topic: str) -> str | None:
+    def name(self, topic: str) -> str | None:
         """The name of the meter whose readings the device of this topic shows."""
         return self._named(self._known[topic][0]) if topic in self._known else None
 
     def leftovers(self, meters: Collection[str]) -> list[str]:
         """Topics of meters of ours that are not among these names; `forget` them."""
-        names = {topic: self._name(topic) for topic in self._known}
+        names = {topic: self.name(topic) for topic in self._known}
         return [topic for topic, name in names.items() if name is not None and name not in meters]
 
     def via(self, topic: str) -> str:
@@ -241,13 +241,13 @@ class Announcements:
 
     def former_name(self, topic: str, payload: Payload) -> str | None:
         """What the meter of this topic was called, if it has another name now."""
-        before = self._name(topic)
+        before = self.name(topic)
         return before if before != self._meter(payload) else None
 
     def _park(self, topic: str, holder: str) -> Messages:
         """Out of sight, under a name that no meter has: it must not show another one's values."""
         if topic not in self.parked:
-            self._left.setdefault(self._name(topic) or "", set()).update(self.keys(topic))
+            self._left.setdefault(self.name(topic) or "", set()).update(self.keys(topic))
         self.parked[topic] = holder
         aside = self._nowhere(topic, self._payload(topic))
         text = dumps(aside)

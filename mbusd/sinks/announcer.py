@@ -213,6 +213,13 @@ class Announcer:
             if not self._may_be_found(topic):
                 yield from self._tell(self._announcements.forget(topic))
 
+    def forget_left(self, name: str, infos: Roll) -> Iterator[Message]:
+        """Take back what was announced under this name, or of the meter with this address, if it is of no meter now."""
+        left = set(self._announcements.leftovers({info.name for info in infos})) - self._living(infos)
+        for topic in sorted(left):
+            if name in (self._announcements.name(topic), topic.split("/")[-2].removeprefix("mbusd_")):
+                yield from self._tell(self._announcements.forget(topic))
+
     def _may_be_found(self, topic: str) -> bool:
         """Whether its meter is perhaps on a bus that is searched: on one of those it was, or on one that is no more."""
         places = {self._discovery.bus_id(bus.name): bus.scan_at_start is not None for bus in self._settings.buses}

@@ -12,6 +12,7 @@ from mbusd.exact_json import JsonValue, dumps
 from mbusd.model import Identity, Reading
 from mbusd.sinks.entities import DOCUMENT, Component, Components, components_of, sentence, slug, template
 from mbusd.sinks.inert import inert
+from mbusd.sinks.makers import maker
 
 Payload = dict[str, JsonValue]
 
@@ -139,9 +140,11 @@ def _meter_device(discovery: Discovery, reading: Reading, identifier: str, place
 
 
 def _stand_in(identity: Identity, kind: str, *, has_double: bool) -> str:
-    """What a meter without a name is called: what it is, and its number."""
+    """What a meter without a name is called: who has made it, what it is, and its number."""
     fabrication = identity.address.partition("-")[2]  # where nothing else tells it from another
-    name = f"{kind} {'-'.join(filter(None, (identity.identification, fabrication)))}"
+    who = maker(identity.manufacturer)
+    what = f"{who} {kind if kind.startswith('M-') else kind[0].lower() + kind[1:]}" if who else kind
+    name = f"{what} {'-'.join(filter(None, (identity.identification, fabrication)))}"
     if not has_double:
         return name
     version = "" if identity.version is None else f"version {identity.version}"

@@ -271,6 +271,10 @@ class Publisher:
     def _clear_leftovers(self) -> Iterator[Message]:
         yield from self._discovered(self._announcer.clear_leftovers(self._meters))
 
+    def forget_left(self, name: str) -> Iterator[Message]:
+        """A meter that is not there any more, but was left at the broker by an earlier life, goes."""
+        yield from self._discovered(list(self._announcer.forget_left(name, self._meters)))
+
     def _discovered(self, messages: Iterable[Message]) -> Iterator[Message]:
         """What Home Assistant is told; then nothing is left under names and keys that are no one's now."""
         for message in messages:

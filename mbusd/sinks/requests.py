@@ -113,7 +113,8 @@ def _parsed(payload: str) -> object:
         document = json.loads(payload, parse_float=_finite, parse_constant=_finite)
         exact_json.dumps(document)  # what is nested too deep to be echoed is no request
     except (ValueError, RecursionError):
-        return payload.strip()
+        text = payload.strip()
+        return [] if text.startswith(("{", "[")) else text  # an object that went wrong is no name
     return document if isinstance(document, dict | list | str) else payload.strip()
 
 

@@ -430,10 +430,21 @@ def test_a_name_that_begins_like_the_device_is_cut() -> None:
     assert (found["volume"]["name"], found["volume"]["def_ent_id"]) == ("Volume", "sensor.water_volume")
 
 
-def test_a_meter_without_a_name_is_called_by_what_it_is() -> None:
-    device = announced(meter="123456782D2C0804")["dev"]
+@pytest.mark.parametrize(
+    ("maker", "medium", "name"),
+    [
+        ("KAM", "heat", "Kamstrup heat meter 12345678"),
+        ("HYD", "cold_water", "Hydrometer cold water meter 12345678"),
+        ("XYZ", "heat", "XYZ heat meter 12345678"),
+        ("XYZ", "unknown", "XYZ M-Bus meter 12345678"),
+        ("", "heat", "Heat meter 12345678"),
+    ],
+)
+def test_a_meter_without_a_name_is_called_by_its_maker_and_what_it_is(maker: str, medium: str, name: str) -> None:
+    identity = replace(HEAT, manufacturer=maker, medium_name=medium)
+    device = announced(identity=identity, meter="123456782D2C0804")["dev"]
     assert isinstance(device, dict)
-    assert device["name"] == "Heat meter 12345678"
+    assert device["name"] == name
 
 
 def test_meters_without_names_that_are_called_alike_are_told_apart() -> None:
@@ -447,14 +458,15 @@ def test_meters_without_names_that_are_called_alike_are_told_apart() -> None:
         device = meter_payload(DISCOVERY, reading(ENERGY, identity=identity, meter=identity.address), place)["dev"]
         assert isinstance(device, dict)
         names.append(device["name"])
-    assert names == ["Heat meter 12345678 (KAM, version 8, heat)", "Heat meter 12345678 (KAM, version 8, heat inlet)"]
+    heat = "Kamstrup heat meter 12345678"
+    assert names == [f"{heat} (KAM, version 8, heat)", f"{heat} (KAM, version 8, heat inlet)"]
 
 
 def test_what_only_the_fabrication_number_tells_apart_is_called_by_it() -> None:
     address = f"{HEAT.address}-11111111"
     device = announced(identity=replace(HEAT, address=address), meter=address)["dev"]
     assert isinstance(device, dict)
-    assert device["name"] == "Heat meter 12345678-11111111"
+    assert device["name"] == "Kamstrup heat meter 12345678-11111111"
 
 
 @pytest.mark.parametrize(

@@ -777,3 +777,22 @@ def test_a_meter_that_makes_up_keys_does_not_fill_the_broker(
     assert "heat_pump names ever new values" in caplog.text
     again = {message.topic for message in settled.again()}
     assert {topic for topic in again if "/key_" in topic} == {f"mbusd/heat_pump/{key}" for key in keys_left}
+
+
+def test_what_an_earlier_life_has_left_of_a_meter_goes_by_request() -> None:
+    """By the name that it had, or by its address; not what may be the device of a meter that has not answered yet."""
+    for name in ("heat_pump", HEAT.address):
+        one = publisher()
+        list(one.take(MeterChanged(info("boiler", online=None, identity=None))))
+        assert one.learn(OLD, announced())
+        list(one.learnt())
+        after = said(one.forget_left(name))
+        assert (OLD, "") in after
+        assert ("mbusd/heat_pump", "") in after
+        assert ("mbusd/heat_pump/energy", "") in after
+        assert said(one.forget_left(name)) == said(one.forget_left("boiler")) == []
+
+
+def test_what_is_there_is_not_left(settled: Publisher) -> None:
+    list(taken(settled, MeterChanged(info()), ReadingTaken(reading())))
+    assert said(settled.forget_left("heat_pump")) == said(settled.forget_left(HEAT.address)) == []

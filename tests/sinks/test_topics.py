@@ -324,6 +324,7 @@ def test_requests(command: str, payload: str, asked: Command) -> None:
         ("read", '{"meter": true}', 'read needs the name of a meter: {"meter": "…"}'),
         ("read", '{"meter": ["x"]}', 'read needs the name of a meter: {"meter": "…"}'),
         ("read", "[1]", "the payload is a JSON object or the name of a meter"),
+        ("read", '{"meter": "flat', "the payload is a JSON object or the name of a meter"),
         ("scan", '{"mode": "all"}', SCAN_TAKES),
         ("read_all", '{"bus": 5}', 'read_all takes {"bus": name}'),
         ("decode", "{}", 'decode takes {"hex": "…"}, or only that text'),
@@ -345,12 +346,12 @@ def test_requests_that_are_none_are_told_so(command: str, payload: str, error: s
 
 
 @pytest.mark.parametrize("payload", ['{"transaction": NaN}', '{"transaction": 1e999}', "[" * 9000, '{"a":' * 1500])
-def test_what_cannot_be_echoed_is_taken_for_a_strange_name(payload: str) -> None:
+def test_what_cannot_be_echoed_is_no_request(payload: str) -> None:
     asked = TOPICS.asked("mbusd/bridge/request/read", payload)
     assert asked is not None
-    assert asked.command == ReadNow(payload)
-    (answer,) = TOPICS.of_outcome(asked, Outcome(error="there is no such meter"))
-    assert json.loads(answer.payload) == {"status": "error", "error": "there is no such meter"}
+    assert asked.command is None
+    (answer,) = TOPICS.of_outcome(asked, Outcome(error=asked.error))
+    assert json.loads(answer.payload) == {"status": "error", "error": asked.error}
 
 
 @pytest.mark.parametrize("command", REQUESTS)
