@@ -172,8 +172,8 @@ HOUSE = """
 8 values/recognition: exact_json values/form values/meaning values/slots mbus/layout mbus/profile mbus/records \
     mbus/status mbus/telegram
 8 mbus/master: mbus/address mbus/errors mbus/fetching mbus/following mbus/link mbus/quirks mbus/telegram
-8 sinks/announcer: configuration/settings model values/shaping sinks/absences sinks/announcements sinks/homeassistant \
-    sinks/own_devices sinks/roll sinks/topics
+8 sinks/announcer: configuration/settings exact_json model values/shaping sinks/absences sinks/announcements \
+    sinks/homeassistant sinks/own_devices sinks/roll sinks/topics
 8 sinks/connection: configuration/settings sinks/topics
 8 sinks/rota: configuration/settings
 

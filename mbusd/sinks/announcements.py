@@ -138,6 +138,18 @@ class Announcements:
                 self._keep(topic, known, messages[-1][1])
         return messages
 
+    @property
+    def unheard(self) -> dict[str, JsonValue]:
+        """What Home Assistant has perhaps not heard of being taken back: payloads by topic, for the next life."""
+        return {topic: packed.text for topic, packed in self._unheard.items()}
+
+    def recall(self, unheard: JsonValue) -> None:
+        """The same of an earlier life; what is no such payload is nothing."""
+        for topic, text in unheard.items() if isinstance(unheard, Mapping) else ():
+            document = _document(text) if isinstance(text, str) else None
+            if document is not None and self._is_ours(topic, document) and len(self._unheard) < MOST_UNHEARD:
+                self._unheard[topic] = self._press.pack(dumps(document), _kind(document))
+
     def _take_back(self, topic: str, payload: Payload, components: Mapping[str, Mapping[str, JsonValue]]) -> None:
         """Remember it for Home Assistant, if that is perhaps not there."""
         if components and not self.is_heard:
@@ -167,12 +179,8 @@ class Announcements:
             return self._drop(topic)
         if topic in self._known and self._known[topic][1].text == payload:
             return True  # our own, as the broker passes it on
-        try:
-            document = json.loads(payload)
-            dumps(document)  # what cannot be said again is not ours, whatever it calls itself
-        except (ValueError, RecursionError, OverflowError):
-            return False
-        if not isinstance(document, dict) or not self._is_ours(topic, document):
+        document = _document(payload)
+        if document is None or not self._is_ours(topic, document):
             return False
         self._keep(topic, document, payload)
         return True
@@ -282,6 +290,16 @@ class Announcements:
             return True
         is_device = topic.startswith(f"{self._discovery.discovery_prefix}/device/mbusd_")
         return is_device and (self._is_bus(document) or self._meter(document) is not None)
+
+
+def _document(text: str) -> Payload | None:
+    """A payload; None for what is none. What cannot be said again is not ours, whatever it calls itself."""
+    try:
+        document = json.loads(text)
+        dumps(document)
+    except (ValueError, RecursionError, OverflowError):
+        return None
+    return document if isinstance(document, dict) else None
 
 
 def _is_name(text: str) -> bool:

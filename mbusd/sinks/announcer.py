@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import TypeVar
 
 from mbusd.configuration.settings import MeterSettings, Settings, seconds
+from mbusd.exact_json import JsonValue
 from mbusd.model import MeterInfo, Reading
 from mbusd.sinks.absences import Absences, is_wanted
 from mbusd.sinks.announcements import Announcements
@@ -70,6 +71,15 @@ class Announcer:
     def heard(self) -> Iterator[Message]:
         """Home Assistant has started: it learns of what went while it was away."""
         yield from self._tell(self._announcements.heard())
+
+    @property
+    def unheard(self) -> dict[str, JsonValue]:
+        """What Home Assistant is still to learn of what went, for the next life."""
+        return self._announcements.unheard
+
+    def recall(self, unheard: JsonValue) -> None:
+        """The same of an earlier life."""
+        self._announcements.recall(unheard)
 
     def again(self) -> Iterator[Message]:
         """All that is announced, for a broker that may have lost it, whichever life of ours has said it."""

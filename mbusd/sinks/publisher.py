@@ -165,6 +165,15 @@ class Publisher:
                 if self._settings.mqtt.retain and not self._settings.mqtt.only_on_change:
                     yield from values(known, self._topics, self._keys(name))
 
+    @property
+    def notes(self) -> JsonValue:
+        """What the next life has to know: what Home Assistant has perhaps not heard of being taken back."""
+        return self._announcer.unheard
+
+    def recall(self, notes: JsonValue) -> None:
+        """The notes of an earlier life."""
+        self._announcer.recall(notes)
+
     def is_birth(self, topic: str, payload: str) -> bool:
         """Home Assistant says that it has started."""
         return self._settings.homeassistant.enabled and topic == self._announcer.birth_topic and payload == ONLINE

@@ -8,6 +8,7 @@ from decimal import Decimal
 import pytest
 
 from mbusd.configuration.settings import Settings
+from mbusd.exact_json import JsonValue
 from mbusd.model import (
     Alarm,
     AlarmTaken,
@@ -796,3 +797,23 @@ def test_what_an_earlier_life_has_left_of_a_meter_goes_by_request() -> None:
 def test_what_is_there_is_not_left(settled: Publisher) -> None:
     list(taken(settled, MeterChanged(info()), ReadingTaken(reading())))
     assert said(settled.forget_left("heat_pump")) == said(settled.forget_left(HEAT.address)) == []
+
+
+def test_what_home_assistant_has_not_heard_of_outlives_a_restart(settled: Publisher) -> None:
+    list(taken(settled, MeterChanged(info()), ReadingTaken(reading()), ReadingTaken(reading(SUCCESSOR))))
+    one = publisher()
+    one.recall(json.loads(json.dumps(settled.notes)))
+    list(one.learnt())
+    assert said(one.after_birth()) == said(settled.after_birth())
+    assert said(one.after_birth()) == []
+    assert one.notes == settled.notes == {}
+
+
+@pytest.mark.parametrize(
+    "notes", [None, [], "x", {OLD: None}, {OLD: "{"}, {OLD: "[]"}, {OLD: "{}"}, {"a/b": announced()}]
+)
+def test_notes_that_are_none_are_nothing(notes: JsonValue) -> None:
+    one = publisher()
+    one.recall(notes)
+    assert one.notes == {}
+    assert list(one.after_birth()) == []
