@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from mbusd.configuration.settings import BAUDRATES, USUAL_FILE, seconds, window
 from mbusd.line.transport import check_port
-from mbusd.mbus.address import Address, PrimaryAddress, SecondaryAddress, parse_address
+from mbusd.mbus.address import TEST, Address, PrimaryAddress, SecondaryAddress, parse_address
 from mbusd.printable import printable
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ def config(command: argparse.ArgumentParser) -> None:
 
 
 def read(command: argparse.ArgumentParser) -> None:
-    meter(command, worded(parse_address))
+    meter(command, worded(_to_read))
     line(command, "JSON instead of a table")
 
 
@@ -225,6 +225,14 @@ def _host_and_port(text: str) -> tuple[str, int]:
     if not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise ValueError(f"'{text}' is not HOST:PORT")
     return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def _to_read(text: str) -> Address:
+    try:
+        return parse_address(text)
+    except ValueError as error:
+        whoever = "; one meter alone on the wires: FFFFFFFF" if text.strip() == str(TEST) else ""
+        raise ValueError(f"{error}{whoever}") from error
 
 
 def worded(parse: Callable[[str], T]) -> Callable[[str], T]:

@@ -256,6 +256,7 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
         ("read tcp://host 5", 2, "is not tcp://HOST:PORT"),
         ("read http://host:1 5", 2, "http:// is not known"),
         ("read /dev/x 251", 2, "251 is no primary address: a meter has 0..250"),
+        ("read /dev/x 254", 2, "(251..255 have other uses); one meter alone on the wires: FFFFFFFF"),
         ("read /dev/x -- -1", 2, "'-1' is no address"),
         ("read /dev/x 1234567", 2, "'1234567' is no address"),
         ("read /dev/x 5 --baudrate 1000", 2, "invalid choice"),

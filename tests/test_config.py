@@ -80,6 +80,11 @@ def test_everything_that_can_be_said() -> None:
         ("\nbuses: {name: a}", ["file:2: buses: a list (- …) is needed here"]),
         ("buses:\n- a", ["file:2: buses[0]: a mapping (key: value) is needed here"]),
         ("buses:\n- name: a", ["file:2: buses[0].port: is missing"]),
+        (
+            f"{SMALLEST}\nprofiles: [{{manufacturer: XYZ}}]",
+            ["file:2: profiles: must be the name of a folder with profile files (docs/profiles.md)"],
+        ),
+        (f"{SMALLEST}\nstate_dir: [x]", ["file:2: state_dir: the name of a file or folder is needed here"]),
         (f"{SMALLEST}\nmqtt: x", ["file:2: mqtt: a mapping (key: value) is needed here"]),
         (f"mqtt:\n  hots: a\n{SMALLEST}", ["file:2: mqtt.hots: is not known here; did you mean 'hosts'?"]),
         (f"homeasistant: {{}}\n{SMALLEST}", ["file:1: homeasistant: is not known here; did you mean 'homeassistant'?"]),

@@ -11,8 +11,10 @@ import pytest
 from mbusd import config
 from mbusd.commands import words
 from mbusd.mbus.diagnosis import TABLE, Row
-from mbusd.mbus.errors import Stale
+from mbusd.mbus.errors import DecodeError, Stale
+from mbusd.mbus.frames import LongFrame, parse
 from mbusd.mbus.quirks import QUIRKS
+from mbusd.mbus.telegram import decode
 from mbusd.pace.kindness import advice_on
 from mbusd.sinks.emoncms import _NAMES
 from mbusd.sinks.requests import REQUESTS
@@ -104,6 +106,14 @@ def test_what_it_is_said_to_print_is_what_it_prints(line: str) -> None:
     assert any(says(row, line) for row in TABLE) or line in other_sentences()
 
 
+def test_a_telegram_of_the_maker_is_told_as_it_is() -> None:
+    frame = parse(bytes.fromhex("68 05 05 68 08 05 B7 01 02 C7 16"))
+    assert isinstance(frame, LongFrame)
+    with pytest.raises(DecodeError) as error:
+        decode(frame)
+    assert f"`{error.value.message}`" in PAGES["troubleshooting.md"]
+
+
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.code)
 def test_everything_that_can_be_wrong_is_explained(row: Row) -> None:
     assert any(says(row, line) for line in quotations())
@@ -147,8 +157,7 @@ def test_the_password_is_handed_over_as_the_unit_shows() -> None:
 
 def test_names_for_emoncms_are_those_that_are_sent() -> None:
     told = re.findall(r"^\| `(\w+)` \| `(\w+)` \| (\S+) \|", section("topics.md", "emoncms"), re.MULTILINE)
-    assert told
-    assert {key: (name, unit) for key, name, unit in told}.items() <= _NAMES.items()
+    assert {key: (name, unit) for key, name, unit in told} == _NAMES
 
 
 def test_what_makers_say_is_what_mbusd_knows() -> None:

@@ -104,6 +104,17 @@ async def test_everybody_is_found_and_told() -> None:
     assert {event.bus for event in told.events} == {"cellar"}
 
 
+async def test_the_log_tells_how_a_scan_is_getting_on(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "mbusd")
+    survey, _ = await Finder("cellar", OnWire([]), Told()).scan("primary", ())
+    assert survey is not None
+    assert caplog.messages == [
+        "bus cellar: looking for meters (primary); this can take some minutes",
+        *(f"bus cellar: scan: {done} probes done, about {252 - done} left" for done in (100, 200)),
+        f"bus cellar: scan done after {survey.probes} probes, 0 meters",
+    ]
+
+
 @pytest.mark.parametrize(("mode", "probes"), [("primary", 252), ("secondary", None)])
 async def test_one_way_of_looking(mode: ScanMode, probes: int | None) -> None:
     meters = six_meters()

@@ -99,6 +99,26 @@ def test_without_a_network_one_line_says_so(clone: Path) -> None:
     ]
 
 
+def test_without_packages_no_debian_package_is_made(tmp_path: Path) -> None:
+    python = Path("/usr/bin/python3")  # the one that the package is for
+    code = "import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))"
+    is_python = python.exists() and subprocess.run([python, "-c", code], check=False).returncode == 0  # noqa: S603
+    if shutil.which("dpkg-deb") is None or not is_python:
+        pytest.skip("no machine to build a Debian package on")
+    nothing = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)}
+    done = subprocess.run(  # noqa: S603
+        [str(ROOT / "scripts" / "deb"), str(tmp_path)],
+        env={"PATH": os.environ["PATH"]} | nothing,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stdout.startswith("mbusd: packages could not be built (no network?): ERROR: No matching distribution")
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_fits_is_left_alone(clone: Path) -> None:
     put(clone / ".venv" / "bin" / "python", IN_VENV + 'echo "$4" >>"${0%/*}/calls"\n')
     put(clone / ".venv" / "bin" / "pip", f"#!{clone}/.venv/bin/python\n")

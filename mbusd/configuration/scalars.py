@@ -4,6 +4,7 @@ Shapes for pydantic, with their JSON Schema. The sections that are made of them 
 """
 
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -164,6 +165,12 @@ def _zone(value: str) -> str:
     return value
 
 
+def _folder_of_profiles(value: object) -> object:
+    if isinstance(value, str | Path) or value is None:
+        return value
+    raise ValueError("must be the name of a folder with profile files (docs/profiles.md)")
+
+
 def _discover(value: object) -> object:
     return "off" if value is False else value  # YAML takes off for false
 
@@ -231,6 +238,7 @@ Host = Annotated[str, AfterValidator(_host)]
 Baudrate = Annotated[int, AfterValidator(_baudrate)]
 PortName = Annotated[str, AfterValidator(check_port)]
 Listen = Annotated[str, AfterValidator(_listen)]
+ProfileFolder = Annotated[Path | None, BeforeValidator(_folder_of_profiles)]
 Discover = Annotated[Literal["off", "primary", "secondary", "both"], BeforeValidator(_discover)]
 Echo = Annotated[
     Literal["auto", "on", "off"],

@@ -32,6 +32,7 @@ from mbusd.configuration.scalars import (
     Nke,
     Period,
     PortName,
+    ProfileFolder,
     Silence,
     Size,
     Topic,
@@ -350,7 +351,7 @@ class Settings(Section):
     mqtt: MqttSettings = MqttSettings()
     homeassistant: HomeAssistantSettings = HomeAssistantSettings()
     emoncms: EmoncmsSettings = EmoncmsSettings()
-    profiles: Path | None = None
+    profiles: ProfileFolder = None
     """Folder with profiles of your own, *.yaml, for makers' records and bits; they go before those that are shipped."""
     state_dir: Path | None = None
     """Folder for what is remembered across restarts: found meters, budgets. Default: what systemd gives; else none."""

@@ -87,21 +87,20 @@ def shaped(found: Document, shape: type[Shape]) -> Shape:
     return result
 
 
+_WORDS = {  # for pydantic's
+    "missing": "is missing",
+    **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "a mapping (key: value) is needed here"),
+    **dict.fromkeys(("tuple_type", "list_type"), "a list (- …) is needed here"),
+    "path_type": "the name of a file or folder is needed here",
+    "string_type": "a text is needed here; put what looks like something else in quotes",
+}
+
+
 def message(detail: ErrorDetails, shape: type[BaseModel]) -> str:
     """What is wrong, in the words of somebody who writes such a file."""
-    match detail["type"]:
-        case "extra_forbidden":
-            return _unknown_key(detail["loc"], shape)
-        case "missing":
-            return "is missing"
-        case "model_type" | "model_attributes_type" | "dict_type":
-            return "a mapping (key: value) is needed here"
-        case "tuple_type" | "list_type":
-            return "a list (- …) is needed here"
-        case "string_type":
-            return "a text is needed here; put what looks like something else in quotes"
-        case _:
-            return detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "extra_forbidden":
+        return _unknown_key(detail["loc"], shape)
+    return _WORDS.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")
 
 
 def path_of(location: Location) -> str:

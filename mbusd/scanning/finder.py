@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TOLD_EVERY = 25  # probes without news
+LOGGED_EVERY = 100  # probes; who was found is logged when it is read
 _UNREADABLE = "no address is its own alone: it cannot be read until it has one (mbusd set-address)"
 ANY = SecondaryAddress("F" * 16)
 
@@ -47,7 +48,7 @@ class Finder:
             return None, Outcome(error=f"a scan runs on {self._bus} already")
         plan = Plan(mode != "secondary", ANY if mode != "primary" else None, known)
         scanner = Scanner(self._run, plan, self._progress)
-        log.info("bus %s: looking for meters (%s)", self._bus, mode)
+        log.info("bus %s: looking for meters (%s); this can take some minutes", self._bus, mode)
         self._scan = asyncio.create_task(scanner.scan(), name=f"{self._bus}: scan")
         self._scan.add_done_callback(_looked_at)
         error = None
@@ -67,6 +68,8 @@ class Finder:
         return survey, Outcome(error=error, found=found, remarks=tuple(survey.remarks()))
 
     def _progress(self, progress: "Progress") -> None:
+        if progress.found is None and progress.done % LOGGED_EVERY == 0:
+            log.info("bus %s: scan: %d probes done, about %d left", self._bus, progress.done, progress.left)
         found = None if progress.found is None else _found(progress.found, ())
         if found is not None or progress.done % TOLD_EVERY == 0:
             name = None if found is None else found.address
