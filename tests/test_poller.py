@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import TypeVar
@@ -59,8 +60,9 @@ class Wiretap(SimulatedBus):
         return super().answers(request, seconds)
 
     def resets(self) -> list[int]:
-        """The addresses of all SND_NKE: whom read-outs began with."""
-        return [frame.address for frame in self.heard if isinstance(frame, ShortFrame) and frame.control == 0x40]
+        """The addresses of all SND_NKE: whom read-outs began with. A repeated one is the same: machines may be busy."""
+        begun = [frame for before, frame in pairwise((None, *self.heard)) if frame != before]
+        return [frame.address for frame in begun if isinstance(frame, ShortFrame) and frame.control == 0x40]
 
 
 class CountingBus(Bus):
