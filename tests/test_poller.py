@@ -148,7 +148,7 @@ async def house(
     *meters: dict[str, object],
     interval: str = "manual",
     window: float = 0.5,
-    pace: int = 0,
+    pace: int = 38400,
     **more: object,
 ) -> AsyncIterator[tuple[Poller, Seen]]:
     """Virtual meters on a pseudo-terminal, and a poller that reads these of them.
