@@ -148,7 +148,7 @@ async def house(
     *meters: dict[str, object],
     interval: str = "manual",
     window: float = 0.5,
-    pace: int = 38400,
+    pace: int = 0,
     **more: object,
 ) -> AsyncIterator[tuple[Poller, Seen]]:
     """Virtual meters on a pseudo-terminal, and a poller that reads these of them.
@@ -359,7 +359,7 @@ async def test_a_garbled_answer_is_asked_for_again_and_nobody_hears_of_it(tmp_pa
     for turn in range(6):
         clumsy, folder = meter(5, faults=["none", "garble", "cut"]), tmp_path / str(turn)
         folder.mkdir()
-        async with oversleeping() as overslept, house(Wiretap(clumsy), folder, *named(5)) as (poller, seen):
+        async with oversleeping() as overslept, house(Wiretap(clumsy), folder, *named(5), pace=38400) as (poller, seen):
             outcome = await asked(poller, "m5")
             counts = poller.statistics()
         if max(overslept) < 0.02:

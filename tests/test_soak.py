@@ -13,7 +13,8 @@ def test_nothing_grows_and_nothing_is_left_behind() -> None:
     assert len(came.happened) >= 3
     first, last = came.samples[1], came.samples[-1]
     assert last.blocks - first.blocks < 3 * (last.read_outs - first.read_outs)  # less than any one object for each
-    assert {one.retained for one in came.samples} == {first.retained}
+    retained = [one.retained for one in came.samples]
+    assert max(retained) - min(retained) < 10  # a meter may just have been exchanged
     assert last.retained < 30 * BUSES * METERS
     assert last.tasks <= first.tasks + BUSES
     assert last.descriptors <= first.descriptors + 1
