@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mbusd import config
+from mbusd.configuration.strict_yaml import read
 
 STATE = "/data"  # survives updates, and is in backups
 TIMEOUT = 10.0  # seconds for its answer
@@ -43,7 +44,7 @@ def bus_variables(options: Mapping[str, Any]) -> dict[str, str]:
 
 def names_a_broker(path: Path) -> bool:
     """Whether a configuration file says where the broker is. Raises ConfigError where it cannot be read."""
-    document = config.read_yaml(path)
+    document = read(path).data
     mqtt = document.get("mqtt") if isinstance(document, dict) else None
     return isinstance(mqtt, dict) and not mqtt.keys().isdisjoint(("host", "hosts"))
 

@@ -16,7 +16,7 @@ from mbusd.configuration.settings import Settings
 from mbusd.exact_json import JsonValue
 from mbusd.flood import FloodGate
 from mbusd.memory import Memory
-from mbusd.model import Command, Event, Forget, Outcome, SetLogLevel
+from mbusd.model import Command, Event, Outcome, SetLogLevel
 from mbusd.orders import Orders, set_log_level
 from mbusd.profiles import Shelf, shelf_of
 from mbusd.sinks.mqtt import Broker
@@ -71,7 +71,7 @@ class Daemon:
             spool=spool,
         )
         self._buses = Buses(settings.buses, self._emit, shelf or Shelf(), self._memory)
-        self._orders = Orders(self._buses, self.reload, allows_writes=settings.mqtt.allow_writes)
+        self._orders = Orders(self._buses, self.reload, self._forget_left, allows_writes=settings.mqtt.allow_writes)
         self._tasks: set[asyncio.Task[None]] = set()
         self._spool = spool
         self._gate = FloodGate(lambda seconds, tell: asyncio.get_running_loop().call_later(seconds, tell))
@@ -165,12 +165,13 @@ class Daemon:
 
     async def execute(self, command: Command) -> Outcome:
         """What a command brings; every failure is an outcome."""
-        if isinstance(command, Forget) and self._buses.of_meter(command.meter) is None:
-            left = tuple(self.publisher.forget_left(command.meter))
-            if left:
-                self._say(left)
-                return Outcome(data={"meter": command.meter, "forgotten": "it was there in an earlier run"})
         return await self._orders.execute(command)
+
+    def _forget_left(self, meter: str) -> bool:
+        """Whether an earlier life has left anything of a meter at the broker: it goes."""
+        left = tuple(self.publisher.forget_left(meter))
+        self._say(left)
+        return bool(left)
 
     def hang_up(self) -> None:
         """SIGHUP: as the request `reload`."""

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Literal, NoReturn, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from mbusd.configuration.settings import BAUDRATES, USUAL_FILE, seconds, window
-from mbusd.line.transport import check_port
+from mbusd.configuration.durations import seconds, window
+from mbusd.configuration.files import USUAL_FILE
+from mbusd.line.transport import BAUDRATES, check_port
 from mbusd.mbus.address import TEST, Address, PrimaryAddress, SecondaryAddress, parse_address
 from mbusd.printable import printable
 

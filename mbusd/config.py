@@ -11,8 +11,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from mbusd.configuration.settings import RESERVED_NAMES, USUAL_FILE, Settings
-from mbusd.configuration.strict_yaml import Document, FileError, Location, Problem, document, message, path_of, read
+from mbusd.configuration.files import USUAL_FILE, FileError
+from mbusd.configuration.settings import RESERVED_NAMES, Settings
+from mbusd.configuration.strict_yaml import Document, Location, Problem, document, message, path_of, read
 from mbusd.mbus.address import Address, SecondaryAddress, parse_address
 from mbusd.mbus.errors import AddressError
 
@@ -63,11 +64,6 @@ def _settings(found: Document, environment: Mapping[str, str]) -> Settings:
         ordered = sorted(problems, key=lambda problem: found.line(problem[0]))
         raise ConfigError([_sentence(found, from_environment, *problem) for problem in ordered])
     return settings
-
-
-def read_yaml(path: Path) -> object:
-    """The document in a YAML file that is not the configuration. Raises ConfigError."""
-    return read(path).data
 
 
 def public(settings: Settings) -> dict[str, typing.Any]:

@@ -39,11 +39,21 @@ LOG_LEVELS: tuple[str, ...] = get_args(LogLevel)
 
 
 class Orders:
-    """Commands in, outcomes out; `reload` reads the configuration again."""
+    """Commands in, outcomes out; `reload` reads the configuration again.
 
-    def __init__(self, buses: Buses, reload: Callable[[], Awaitable[Outcome]], *, allows_writes: bool) -> None:
+    `forget_left` says whether anything was left of a meter that is on no bus any more, and lets it go.
+    """
+
+    def __init__(
+        self,
+        buses: Buses,
+        reload: Callable[[], Awaitable[Outcome]],
+        forget_left: Callable[[str], bool],
+        *,
+        allows_writes: bool,
+    ) -> None:
         self._buses = buses
-        self._reload = reload
+        self._reload, self._forget_left = reload, forget_left
         self._allows_writes = allows_writes
         self._reads, self._writes = Valves(*READS), Valves(*READS)  # by meter
         self._rounds, self._scans = Valves(*READS), Valves(*SCANS)  # by bus
@@ -64,7 +74,7 @@ class Orders:
             case ReadNow() | ChangeMeter() | Forget() | SetInterval():
                 meter = command.meter or ""
                 poller = self._buses.of_meter(meter)
-                return await self._on_meter(poller, command) if poller else self._no_meter(meter)
+                return await self._on_meter(poller, command) if poller else self._on_nobody(meter, command)
 
     async def _on_meter(self, poller: Poller, command: ReadNow | ChangeMeter | Forget | SetInterval) -> Outcome:
         match command:
@@ -107,8 +117,10 @@ class Orders:
         poller = self._buses.named(bus)
         return self._no_bus(bus) if poller is None else poller.set_interval(interval)
 
-    def _no_meter(self, name: str) -> Outcome:
-        return Outcome(error=unknown("meter", name, self._buses.meters))
+    def _on_nobody(self, meter: str, command: Command) -> Outcome:
+        if isinstance(command, Forget) and self._forget_left(meter):
+            return Outcome(data={"meter": meter, "forgotten": "it was there in an earlier run"})
+        return Outcome(error=unknown("meter", meter, self._buses.meters))
 
     def _no_bus(self, name: str) -> Outcome:
         return Outcome(error=unknown("bus", name, self._buses.names))

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mbusd import normalise
-from mbusd.configuration.strict_yaml import Document, FileError, Location, Problem, read, shaped
+from mbusd.configuration.files import FileError
+from mbusd.configuration.strict_yaml import Document, Location, Problem, read, shaped
 from mbusd.mbus import telegram
 from mbusd.mbus.address import SecondaryAddress, manufacturer_letters
 from mbusd.mbus.errors import DecodeError

@@ -18,7 +18,7 @@ PACKAGE = ROOT / "mbusd"
 HOUSE = """
 0 __init__
 0 clock
-0 configuration/strict_yaml
+0 configuration/files
 0 exact_json
 0 line/deafness
 0 line/parity
@@ -46,6 +46,8 @@ HOUSE = """
 0 sinks/overgrown
 0 sinks/packed
 
+1 configuration/durations: pace/cron
+1 configuration/strict_yaml: configuration/files
 1 flood: valve
 1 line/transport: line/parity line/rfc2217
 1 model: exact_json
@@ -64,6 +66,7 @@ HOUSE = """
 1 sinks/inert: exact_json
 1 commands/output: printable
 
+2 arguments: configuration/durations configuration/files line/transport printable mbus/address
 2 line/hearing: mbus/frames
 2 line/opening: line/transport
 2 line/timing: mbus/frames
@@ -112,7 +115,7 @@ HOUSE = """
 4 mbus/profile: mbus/records mbus/status
 4 mbus/steps: mbus/address mbus/errors mbus/frames mbus/quirks mbus/records
 4 sinks/alarms: model sinks/topics
-4 sinks/buses: model sinks/topics
+4 sinks/bus_reports: model sinks/topics
 4 sinks/emoncms: clock exact_json model values/units sinks/topics sinks/undated
 4 sinks/last_said: model sinks/topics
 4 sinks/news: sinks/topics
@@ -121,7 +124,7 @@ HOUSE = """
 4 sinks/stream: clock spool sinks/topics sinks/undated
 4 sinks/window: sinks/topics
 
-5 configuration/scalars: line/transport pace/cron mbus/address mbus/quirks mbus/steps
+5 configuration/scalars: configuration/durations line/transport mbus/address mbus/quirks mbus/steps
 5 line/journal: model mbus/frames mbus/link mbus/observation
 5 line/shared_bus: line/shared_client line/transport mbus/address mbus/gate mbus/link
 5 line/way: line/hearing line/timing line/transport mbus/address mbus/frames mbus/link mbus/observation
@@ -163,34 +166,33 @@ HOUSE = """
     mbus/profile mbus/records mbus/understanding
 7 mbus/following: mbus/address mbus/errors mbus/fetching mbus/frames mbus/link mbus/quirks mbus/telegram
 7 commands/decode: document exact_json explain mbus/errors commands/output commands/tables
+7 commands/simulate: configuration/files configuration/strict_yaml simulation/meter_file simulation/meters \
+    simulation/simulator simulation/virtual_bus mbus/address commands/output
 
-8 arguments: configuration/settings line/transport printable mbus/address
-8 config: configuration/settings configuration/strict_yaml mbus/address mbus/errors
+8 config: configuration/files configuration/settings configuration/strict_yaml mbus/address mbus/errors
 8 configuration/schema: configuration/key_settings configuration/settings exact_json
 8 line/bus: line/deafness line/haste line/hearing line/journal line/timing line/transport line/wire model mbus/link \
     mbus/observation
 8 values/recognition: exact_json values/form values/meaning values/slots mbus/layout mbus/profile mbus/records \
     mbus/status mbus/telegram
 8 mbus/master: mbus/address mbus/errors mbus/fetching mbus/following mbus/link mbus/quirks mbus/telegram
-8 sinks/announcer: configuration/settings exact_json model values/shaping sinks/absences sinks/announcements \
-    sinks/homeassistant sinks/own_devices sinks/roll sinks/topics
+8 sinks/announcer: configuration/durations configuration/settings exact_json model values/shaping sinks/absences \
+    sinks/announcements sinks/homeassistant sinks/own_devices sinks/roll sinks/topics
 8 sinks/connection: configuration/settings sinks/topics
 8 sinks/rota: configuration/settings
 
 9 line/ear: line/bus line/parity line/transport mbus/frames
-9 polling/meter: configuration/pace_settings configuration/scalars configuration/settings model pace/activity \
+9 polling/meter: configuration/durations configuration/pace_settings configuration/settings model pace/activity \
     pace/budget pace/condition pace/cron pace/kindness pace/schedule pace/timetable trust/plausibility values/shaping \
     mbus/address mbus/master mbus/quirks mbus/steps mbus/telegram
 9 mbus/alarms: mbus/address mbus/errors mbus/frames mbus/link mbus/master mbus/quirks mbus/telegram
 9 mbus/exchanges: mbus/address mbus/errors mbus/frames mbus/link mbus/master mbus/observation mbus/telegram
 9 mbus/probe: mbus/address mbus/errors mbus/frames mbus/link mbus/master mbus/telegram
 9 mbus/sighting: mbus/address mbus/errors mbus/frames mbus/link mbus/master mbus/observation mbus/telegram
-9 sinks/publisher: configuration/settings exact_json model sinks/absences sinks/alarms sinks/announcer sinks/buses \
-    sinks/emoncms sinks/last_said sinks/news sinks/overgrown sinks/packed sinks/requests sinks/roll sinks/steady \
-    sinks/topics
+9 sinks/publisher: configuration/settings exact_json model sinks/absences sinks/alarms sinks/announcer \
+    sinks/bus_reports sinks/emoncms sinks/last_said sinks/news sinks/overgrown sinks/packed sinks/requests sinks/roll \
+    sinks/steady sinks/topics
 9 sinks/talk: spool sinks/connection sinks/echo sinks/outbox sinks/stream sinks/topics sinks/window
-9 commands/simulate: config simulation/meter_file simulation/meters simulation/simulator simulation/virtual_bus \
-    mbus/address commands/output
 
 10 normalise: model values/measures values/recognition mbus/alarms mbus/frames mbus/media mbus/profile mbus/records \
     mbus/telegram mbus/understanding
@@ -209,8 +211,8 @@ HOUSE = """
     mbus/address
 11 polling/vigil: clock line/bus line/transport model normalise polling/health polling/meter mbus/alarms mbus/errors \
     mbus/link
-11 profiles: configuration/profile_shapes configuration/strict_yaml normalise mbus/address mbus/errors mbus/frames \
-    mbus/profile mbus/telegram mbus/understanding
+11 profiles: configuration/files configuration/profile_shapes configuration/strict_yaml normalise mbus/address \
+    mbus/errors mbus/frames mbus/profile mbus/telegram mbus/understanding
 11 mbus/asking: mbus/address mbus/findings mbus/link mbus/probe
 11 mbus/tap: mbus/exchanges mbus/frames mbus/pairing
 11 mbus/written: mbus/address mbus/aiming mbus/sighting
@@ -267,7 +269,7 @@ HOUSE = """
 23 commands/demo: app config printable profiles simulation/meters simulation/simulator simulation/virtual_bus \
     commands/output
 
-24 commands/words: __init__ arguments config line/transport printable writes mbus/diagnosis mbus/errors \
+24 commands/words: __init__ arguments configuration/files line/transport printable writes mbus/diagnosis mbus/errors \
     commands/configuration commands/decode commands/demo commands/output commands/read commands/scan \
     commands/simulate commands/sniff commands/write
 

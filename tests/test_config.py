@@ -234,8 +234,6 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=why) as caught:
             config.load(path, {})
         assert caught.value.problems[0].startswith(f"{path}: ")
-        with pytest.raises(ConfigError, match=why):
-            config.read_yaml(path)
 
 
 def test_the_environment_stands_in_for_the_file() -> None:

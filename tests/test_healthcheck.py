@@ -11,7 +11,7 @@ from pathlib import Path
 import aiomqtt
 import pytest
 
-from mbusd.configuration.settings import USUAL_FILE
+from mbusd.configuration.files import USUAL_FILE
 from tests.mosquitto import Mosquitto, free_port, mosquitto
 from tests.processes import clean_environment
 

@@ -17,7 +17,7 @@ import yaml
 
 import mbusd
 from mbusd import config
-from mbusd.configuration.settings import BAUDRATES
+from mbusd.line.transport import BAUDRATES
 from tests.processes import clean_environment
 
 ROOT = Path(__file__).parent.parent

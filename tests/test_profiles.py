@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mbusd import profiles
-from mbusd.configuration.strict_yaml import FileError
+from mbusd.configuration.files import FileError
 from mbusd.mbus import telegram
 from mbusd.mbus.address import manufacturer_code
 from mbusd.mbus.errors import DecodeError

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydantic import ValidationError
 
+from mbusd.configuration.durations import seconds
 from mbusd.configuration.settings import (
     BusSettings,
     MeterSettings,
@@ -14,7 +15,6 @@ from mbusd.configuration.settings import (
     Settings,
     TlsSettings,
     WakeSettings,
-    seconds,
     zone_of,
 )
 from mbusd.mbus.address import PrimaryAddress, SecondaryAddress

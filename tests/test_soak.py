@@ -9,7 +9,6 @@ def test_nothing_grows_and_nothing_is_left_behind() -> None:
     came = soaked(READ_OUTS, 10, seed=1)
     assert came.tally.read_outs >= READ_OUTS
     assert 0 < sum(came.tally.failed.values()) < READ_OUTS / 4
-    assert came.messages > came.samples[-1].retained  # how many more is chance: the broker may be away for an hour
     assert len(came.happened) >= 3
     first, last = came.samples[1], came.samples[-1]
     assert last.blocks - first.blocks < 3 * (last.read_outs - first.read_outs)  # less than any one object for each

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 from mbusd import config
-from mbusd.app import serve
 from mbusd.commands.output import say
 from mbusd.printable import log_to
 from mbusd.profiles import shelf_of
@@ -18,6 +17,8 @@ _FOREIGN = ("asyncio", "paho")
 
 def run(path: Path | None) -> int:
     """The daemon, until SIGTERM or SIGINT; without a path the usual file, if it is there, or only the environment."""
+    from mbusd.app import serve  # noqa: PLC0415 - the daemon itself; to check a file needs none
+
     settings, _ = config.find(path, os.environ)
     under_systemd = "JOURNAL_STREAM" in os.environ  # the journal knows the time
     form = "%(levelname)s: %(message)s" if under_systemd else "%(asctime)s %(levelname)-7s %(message)s"

@@ -6,7 +6,8 @@ from datetime import datetime
 from pathlib import Path
 
 from mbusd.commands.output import complain, say
-from mbusd.config import ConfigError, read_yaml
+from mbusd.configuration.files import FileError
+from mbusd.configuration.strict_yaml import read
 from mbusd.mbus.address import PrimaryAddress
 from mbusd.simulation.meter_file import meters_from
 from mbusd.simulation.meters import household
@@ -17,7 +18,7 @@ DEFAULT_TCP = ("127.0.0.1", 10001)
 
 
 async def run(tcp: tuple[str, int] | None, link: Path | None, file: Path | None, baudrate: int) -> int:
-    """Serve until SIGTERM or SIGINT. Raises ConfigError for a bad meter file."""
+    """Serve until SIGTERM or SIGINT. Raises FileError for a bad meter file."""
     if tcp is None and link is None:
         tcp = DEFAULT_TCP
     began = datetime.now().astimezone().replace(tzinfo=None)  # meters' clocks know no zone
@@ -38,9 +39,9 @@ async def run(tcp: tuple[str, int] | None, link: Path | None, file: Path | None,
 
 def _meters(file: Path) -> list[SimulatedMeter]:
     try:
-        return meters_from(read_yaml(file))
+        return meters_from(read(file).data)
     except ValueError as error:
-        raise ConfigError([f"{file}: {error}"]) from error
+        raise FileError([f"{file}: {error}"]) from error
 
 
 def _tell(served: Served, link: Path | None, meters: list[SimulatedMeter]) -> None:

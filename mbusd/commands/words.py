@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from mbusd import __version__, arguments
-from mbusd.commands import configuration
 from mbusd.commands.output import complain
-from mbusd.config import ConfigError
+from mbusd.configuration.files import FileError
 from mbusd.line.transport import TransportError
 from mbusd.mbus.diagnosis import Observations, Verdict, diagnose
 from mbusd.mbus.errors import MBusError
@@ -33,7 +32,7 @@ def run(words: Sequence[str] | None = None) -> int:
     _never_stumble_over_streams()
     try:
         return _work(_parser().parse_args(words))
-    except ConfigError as error:
+    except FileError as error:
         for problem in error.problems:
             complain(problem)
         return WRONG
@@ -72,10 +71,28 @@ def _never_stumble_over_streams() -> None:
 
 
 def _work(given: argparse.Namespace) -> int:
-    """The command itself; what only people use (tables, simulator, demo, writes) is not loaded by the daemon."""
+    """The command itself; it alone is loaded, which counts on a small computer."""
     result: int = given.work(given)
     sys.stdout.flush()
     return result
+
+
+def _run(given: argparse.Namespace) -> int:
+    from mbusd.commands import configuration  # noqa: PLC0415
+
+    return configuration.run(given.config)
+
+
+def _check(given: argparse.Namespace) -> int:
+    from mbusd.commands import configuration  # noqa: PLC0415
+
+    return configuration.check(given.config)
+
+
+def _schema(_: argparse.Namespace) -> int:
+    from mbusd.commands import configuration  # noqa: PLC0415
+
+    return configuration.schema()
 
 
 def _decode(given: argparse.Namespace) -> int:
@@ -177,9 +194,9 @@ def _parser() -> arguments.Parser:
     parser.add_argument("--version", action="version", version=f"mbusd {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run, check = "read meters and publish them: the daemon", "say what is wrong with the configuration"
-    arguments.config(_command(commands, "run", lambda given: configuration.run(given.config), run))
-    arguments.config(_command(commands, "check", lambda given: configuration.check(given.config), check))
-    _command(commands, "schema", lambda _: configuration.schema(), "print the JSON Schema of the configuration")
+    arguments.config(_command(commands, "run", _run, run))
+    arguments.config(_command(commands, "check", _check, check))
+    _command(commands, "schema", _schema, "print the JSON Schema of the configuration")
     arguments.read(_command(commands, "read", _read, "read all telegrams of one meter"))
     arguments.decode(_command(commands, "decode", _decode, "decode telegrams given in hex"))
     arguments.scan(_command(commands, "scan", _scan, "find the meters of a bus"))

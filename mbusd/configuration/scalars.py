@@ -10,67 +10,17 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
 
-from mbusd.line.transport import check_port, host_and_port
+from mbusd.configuration.durations import interval_of, period, silence, window
+from mbusd.line.transport import BAUDRATES, check_port, host_and_port
 from mbusd.mbus.address import Address, PrimaryAddress, SecondaryAddress, parse_address
 from mbusd.mbus.quirks import Step
 from mbusd.mbus.steps import step_of
-from mbusd.pace.cron import checked
 
-BAUDRATES = (300, 600, 1200, 2400, 4800, 9600, 19200, 38400)
-_UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-SHORTEST_WINDOW, LONGEST_WAIT = 0.01, 60.0  # seconds; gateways and radio bridges take some, nothing takes a minute
 _OF_ANSWERS = frozenset({0x69, 0x6A, 0x6B, *range(0x6E, 0x80)})  # CI fields
-_DURATION = re.compile(r"(\d+(?:\.\d+)?) *(s|m|min|h|d)?")
 _LONGEST_LABEL = 64  # of the name of a host, and one
 _BYTES_IN = {"kB": 10**3, "MB": 10**6, "GB": 10**9}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) *(kB|MB|GB)?")
 SMALLEST_FILE, LARGEST_FILE = 10**6, 64 * 10**9  # bytes
-
-
-def seconds(value: object) -> float:
-    """Seconds from `30s`, `5m`, `1h`, `1d` or a number. Raises ValueError."""
-    match = _DURATION.fullmatch(str(value).strip()) if isinstance(value, str | int | float) else None
-    if match is None or isinstance(value, bool):
-        raise ValueError(f"'{value}' is no duration: 30s, 5m, 1h, 1d or a number of seconds are")
-    return float(match[1]) * _UNITS[match[2] or "s"]
-
-
-def interval_of(value: object) -> float | str:
-    """Seconds, "manual", or a cron line of five fields that fires. Raises ValueError."""
-    if value == "manual":
-        return "manual"
-    if isinstance(value, str) and ("*" in value or len(value.split()) > 2):  # "5 min" is a duration
-        return checked(value)
-    try:
-        number = seconds(value)
-    except ValueError as error:
-        raise ValueError(f"{error}; or 'manual'; or a cron line, '0 0 * * *'") from error
-    return _in_range(number, value)
-
-
-def _period(value: object) -> float:
-    return _in_range(seconds(value), value)
-
-
-def window(value: object) -> float:
-    """Seconds from the end of a request to the latest begin of its answer. Raises ValueError."""
-    number = seconds(value)
-    if not SHORTEST_WINDOW <= number <= LONGEST_WAIT:
-        raise ValueError(f"'{value}' is out of range: {SHORTEST_WINDOW}s to {LONGEST_WAIT:g}s; others wait as long")
-    return number
-
-
-def _silence(value: object) -> float:
-    number = seconds(value)
-    if number > LONGEST_WAIT:
-        raise ValueError(f"'{value}' is out of range: 0s to {LONGEST_WAIT:g}s; others wait as long")
-    return number
-
-
-def _in_range(number: float, value: object) -> float:
-    if not 1 <= number <= 366 * 86400:
-        raise ValueError(f"'{value}' is out of range: 1s to 366d")
-    return number
 
 
 def _size(value: object) -> int:
@@ -198,14 +148,14 @@ def allow_boolean(schema: dict[str, Any]) -> None:
 
 
 _DURATION_SCHEMA = {"anyOf": [{"type": "string", "pattern": r"^\d+(\.\d+)? *(s|m|min|h|d)?$"}, {"type": "number"}]}
-Period = Annotated[float, BeforeValidator(_period), WithJsonSchema(_DURATION_SCHEMA)]
+Period = Annotated[float, BeforeValidator(period), WithJsonSchema(_DURATION_SCHEMA)]
 Size = Annotated[
     int,
     BeforeValidator(_size),
     WithJsonSchema({"anyOf": [{"type": "string", "pattern": r"^\d+(\.\d+)? *(kB|MB|GB)?$"}, {"type": "integer"}]}),
 ]
 Window = Annotated[float, BeforeValidator(window), WithJsonSchema(_DURATION_SCHEMA)]
-Silence = Annotated[float, BeforeValidator(_silence), WithJsonSchema(_DURATION_SCHEMA)]
+Silence = Annotated[float, BeforeValidator(silence), WithJsonSchema(_DURATION_SCHEMA)]
 _CRON_SCHEMA = {"type": "string", "pattern": r"^\s*\S+(\s+\S+){4}\s*$"}
 Interval = Annotated[
     float | str,

@@ -19,7 +19,6 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, TypeAdap
 from mbusd.configuration.key_settings import KeysSettings, Medium, Section
 from mbusd.configuration.pace_settings import ActiveSettings, not_quicker, too_often
 from mbusd.configuration.scalars import (
-    BAUDRATES,
     Baudrate,
     Bytes,
     Discover,
@@ -40,30 +39,10 @@ from mbusd.configuration.scalars import (
     Zone,
     allow_boolean,
     mapping_or_word,
-    seconds,
-    window,
 )
 from mbusd.model import ScanMode
 from mbusd.values.shaping import Shape
 
-__all__ = (  # with the scalars that the command line takes from here
-    "BAUDRATES",
-    "RESERVED_NAMES",
-    "USUAL_FILE",
-    "BrokerAddress",
-    "BusSettings",
-    "HomeAssistantSettings",
-    "MeterSettings",
-    "MqttSettings",
-    "Settings",
-    "TlsSettings",
-    "WakeSettings",
-    "seconds",
-    "window",
-    "zone_of",
-)
-
-USUAL_FILE = Path("/etc/mbusd/config.yaml")
 _LOCAL_TIME = Path("/etc/localtime")
 RESERVED_NAMES = ("bridge", "bus")  # topics of the daemon's own
 

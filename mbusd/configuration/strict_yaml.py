@@ -14,16 +14,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from yaml.constructor import ConstructorError
 
+from mbusd.configuration.files import FileError
+
 Location = tuple[int | str, ...]
 Problem = tuple[Location, str]
-
-
-class FileError(Exception):
-    """Everything that is wrong with a file: one line a problem, with file, line and YAML path."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
 
 
 @dataclass(frozen=True, slots=True)

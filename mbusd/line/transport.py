@@ -25,6 +25,7 @@ from mbusd.line import rfc2217
 from mbusd.line.parity import MarkedPort, mark_errors
 from mbusd.line.rfc2217 import RemoteSerial, Rfc2217Error
 
+BAUDRATES = (300, 600, 1200, 2400, 4800, 9600, 19200, 38400)  # of the M-Bus
 PTY_MAJORS = range(136, 144)  # Linux: the slave sides of pseudo terminals
 CONNECT_SECONDS = 10.0
 _OF_GROUP = stat.S_IRGRP | stat.S_IWGRP

@@ -110,17 +110,15 @@ def fetch(place: Place, attempts: int) -> Conversation[Fetched]:
     Raises NoAnswer, Refused, WrongMeter, DecodeError.
     """
     telegrams: list[Telegram] = []
-    may_be_late = was_late = is_repeated = is_torn = False
+    was_repeated = has_copy = is_torn = False  # of the last of them
     expected = place.expected
     while True:
-        was_repeated = is_repeated
         telegram, is_repeated = yield from _said_last(place, attempts, expected)
-        if may_be_late and is_same(telegram, telegrams[-1]):  # the second copy of what we had asked for twice
-            telegrams[-1] = telegram  # the next one goes on from it
-            may_be_late, was_late = False, True
+        if was_repeated and not has_copy and is_same(telegram, telegrams[-1]):  # the second copy, which came late
+            telegrams[-1], has_copy = telegram, True  # the next one goes on from it
             continue
         place = place.toggled()
-        problem = _loops(telegram, telegrams, was_late=was_late)
+        problem = _loops(telegram, telegrams, has_copy=has_copy)
         if problem:
             return Fetched(tuple(telegrams), (problem,), place, is_torn)
         is_torn |= was_repeated and bool(steps((*telegrams[-1:], telegram)) - {0, 1})
@@ -128,7 +126,7 @@ def fetch(place: Place, attempts: int) -> Conversation[Fetched]:
         expected = address_in(telegram) or expected
         if not telegram.more_follows:
             return Fetched(tuple(telegrams), (), place, is_torn)
-        may_be_late, was_late = is_repeated, False
+        was_repeated, has_copy = is_repeated, False
 
 
 def _said_last(place: Place, attempts: int, expected: SecondaryAddress | None) -> Conversation[tuple[Telegram, bool]]:
@@ -201,16 +199,17 @@ def address_of(header: Header) -> SecondaryAddress | None:
     return SecondaryAddress(f"{header.identification}{manufacturer}{version}{medium}".upper())
 
 
-def _loops(telegram: Telegram, before: list[Telegram], *, was_late: bool) -> str | None:
+def _loops(telegram: Telegram, before: list[Telegram], *, has_copy: bool) -> str | None:
     """Why this telegram must be the last, if it is no new one: some meters announce more for ever.
 
-    `was_late`: a copy of the last one came already, so that another one comes of a meter that began anew.
+    `has_copy`: one of the last came already, so that another one comes of a meter that began anew.
     """
     if not before:
         return None
     if telegram.frame == before[-1].frame:
         return "the meter announces another telegram but repeats the last one"
-    if any(is_same(telegram, one) for one in (before if was_late else before[:-1] or before)):
+    earlier = before if has_copy or len(before) == 1 else before[:-1]  # two in a row may look alike
+    if any(is_same(telegram, one) for one in earlier):
         return "the meter announces another telegram but begins again with the first one"
     if len(before) >= MOST_TELEGRAMS:
         return f"the meter announces more than {MOST_TELEGRAMS} telegrams"

@@ -138,8 +138,11 @@ def _is_old(result: ReadOut, link: LinkState, address: Address) -> bool:
 
 
 def _is_out_of_step(result: ReadOut, link: LinkState) -> bool:
-    """Whether a meter that has several telegrams begins with none that it began with before."""
-    return bool(link.before) and link.before[0].more_follows and not is_same(result.telegrams[0], link.before[0])
+    """Whether it begins with a telegram that it ended with before, or perhaps did: that read-out broke off."""
+    if not link.before or is_same(result.telegrams[0], link.before[0]):
+        return False
+    broke_off = link.before[-1].more_follows
+    return broke_off or any(is_same(result.telegrams[0], one) for one in link.before[1:])
 
 
 def _is_cut(result: ReadOut, link: LinkState) -> bool:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
 from functools import lru_cache
 
+from mbusd.configuration.durations import interval_of
 from mbusd.configuration.pace_settings import too_often
-from mbusd.configuration.scalars import interval_of
 from mbusd.configuration.settings import BusSettings, MeterSettings, zone_of
 from mbusd.mbus.address import PrimaryAddress, SecondaryAddress, manufacturer_letters
 from mbusd.mbus.master import LinkState, address_of

@@ -5,7 +5,8 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TypeVar
 
-from mbusd.configuration.settings import MeterSettings, Settings, seconds
+from mbusd.configuration.durations import seconds
+from mbusd.configuration.settings import MeterSettings, Settings
 from mbusd.exact_json import JsonValue
 from mbusd.model import MeterInfo, Reading
 from mbusd.sinks.absences import Absences, is_wanted

@@ -159,8 +159,9 @@ def _tls(settings: MqttSettings) -> ssl.SSLContext | None:
 
 def _trouble_with_files(error: OSError) -> str:
     if error.filename is not None:
-        hint = "; under systemd use LoadCredential, as mbusd.service shows" * isinstance(error, PermissionError)
-        return f"cannot read {error.filename}: {error.strerror}{hint}"
+        why = f"cannot read {error.filename}: {error.strerror}"
+        is_ours = isinstance(error, PermissionError)
+        return f"{why}; under systemd use LoadCredential, as mbusd.service shows" if is_ours else why
     return f"mqtt.tls: ca_file, cert_file or key_file is no certificate or key in PEM: {error}"
 
 

@@ -29,7 +29,7 @@ from mbusd.model import (
 from mbusd.sinks.absences import is_wanted
 from mbusd.sinks.alarms import Alarms
 from mbusd.sinks.announcer import AS_SENT, Announcer, Shapes, interval_seconds, is_unsettled, shapes_of
-from mbusd.sinks.buses import Buses
+from mbusd.sinks.bus_reports import BusReports
 from mbusd.sinks.emoncms import Emoncms
 from mbusd.sinks.last_said import LastSaid, states, values
 from mbusd.sinks.news import News
@@ -62,7 +62,7 @@ class Publisher:
         self._overgrown = Overgrown()
         self._known: dict[str, LastSaid] = {}  # by the names of meters
         self._is_listed = False
-        self._buses = Buses(self._topics)
+        self._buses = BusReports(self._topics)
         self._changes = News(only_on_change=mqtt.only_on_change)
         self.meters_changed = False
 
@@ -319,7 +319,8 @@ class Publisher:
         before = known.last
         is_exchanged = before is not None and before.identity != reading.identity
         if is_exchanged:
-            yield from self._clear_values(known.keys, reading)
+            own = {item.key for item in reading.measurements}
+            yield from self._no_values(reading.meter, (key for key in known.keys if key not in own))
             yield from self._alarms.exchanged(reading.meter, reading.identity)
             known.forget()
         known.take(reading)
@@ -333,17 +334,12 @@ class Publisher:
         yield from self._announce(seen)
         if gone:
             self._overgrown.tell(reading.meter, len(gone), len(known.keys))
-            yield from self._clear_values(gone, reading)
+            yield from self._no_values(reading.meter, gone)
         yield from self._values(reading, self._keys(reading.meter))
         if info is not None and is_hidden:
             yield self._availability(info)
         if not self._announcer.absent(reading.meter):
             self._steady.note(reading, self._keys(reading.meter))
-
-    def _clear_values(self, before: Iterable[str], reading: Reading) -> Iterator[Message]:
-        """Another meter stands in this one's place: what only the old one had is no value any more."""
-        kept = {item.key for item in reading.measurements}
-        yield from self._no_values(reading.meter, (key for key in before if key not in kept))
 
     def _no_values(self, meter: str, keys: Iterable[str]) -> Iterator[Message]:
         """Clears the topics of these keys."""

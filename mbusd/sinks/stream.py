@@ -2,7 +2,8 @@
 
 While the broker is away, is late with an acknowledgement, or has not yet had what the spool holds, everything goes to
 the spool first; what the broker acknowledges is dropped from it. So nothing is written while all is well, and kill -9
-loses no more than what was younger than the broker's lateness. What has no time yet goes there in any case.
+loses no more than what was younger than the broker's lateness. What has no time yet goes there in any case. After a
+connection what waits is held back for a moment: listeners must be back, too, or the broker acknowledges for nobody.
 """
 
 import asyncio

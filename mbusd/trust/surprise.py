@@ -121,9 +121,9 @@ class Surprises:
 
     def _past_of(self, telegram: Telegram) -> _Past | None:
         """The last telegram of which only values differ from this one."""
-        frame = telegram.frame
+        who = _sender_and_size(telegram.frame)
         for past in reversed(self._pasts):
-            if _sender_and_size(past.frame) == _sender_and_size(frame) and _is_alike(decode(past.frame), telegram):
+            if _sender_and_size(past.frame) == who and _is_alike(decode(past.frame), telegram):
                 return past
         return None
 

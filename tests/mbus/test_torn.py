@@ -9,14 +9,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 
-from mbusd.mbus.address import Address, PrimaryAddress
+from mbusd.mbus.address import PrimaryAddress
 from mbusd.mbus.errors import MBusError
 from mbusd.mbus.frames import LongFrame, ShortFrame
-from mbusd.mbus.link import Conversation, Reply, Request, Silence, acknowledgement, data, exchange
-from mbusd.mbus.master import LinkState, ReadOut, read_out, req_ud2, snd_nke
-from mbusd.mbus.telegram import Telegram, decode
+from mbusd.mbus.link import Conversation, Reply, Request, Silence, acknowledgement, exchange
+from mbusd.mbus.master import LinkState, ReadOut, read_out, snd_nke
 from tests.mbus.driving import Script, talk
-from tests.mbus.test_master import ADDRESS, E5, SILENCE, StrictMeter, page
+from tests.mbus.test_master import ADDRESS, E5, SILENCE, StrictMeter, frames, page, without_reset
 
 READ_OUTS = 8  # one after the other
 CUTS, LATE = 0.05, 0.05  # of all requests, of all answers
@@ -26,10 +25,6 @@ def telegrams(first: int, values: str = "0A") -> list[LongFrame]:
     """All of one round, with access numbers from this one on."""
     said = (f"04 06 {values} 00 00 00 1F", f"04 13 {values} 00 00 00 1F", f"02 5A {values} 00")
     return [page(records, first + place) for place, records in enumerate(said)]
-
-
-def frames(result: ReadOut) -> list[LongFrame]:
-    return [telegram.frame for telegram in result.telegrams]
 
 
 LINK = talk(read_out(ADDRESS), Script([E5, *telegrams(1)])).link
@@ -98,20 +93,13 @@ def late_wire(meter: CutMeter, chance: Random) -> Callable[[Request], Reply]:
     return transmitted
 
 
-def naive(address: Address, _recipe: None, _link: LinkState) -> Conversation[ReadOut]:
-    """Each telegram is repeated until it was heard, and the next one fetched."""
-    assert isinstance(address, PrimaryAddress)
+def naive(address: PrimaryAddress, _recipe: None, _link: LinkState) -> Conversation[ReadOut]:
+    """After a reset each telegram is repeated until it was heard, and the next one fetched."""
     yield from exchange(snd_nke(address.number), acknowledgement)
-    telegrams: list[Telegram] = []
-    fcb = True
-    while not telegrams or telegrams[-1].more_follows:
-        answer = yield from exchange(req_ud2(address.number, fcb=fcb), data)
-        telegrams.append(decode(answer.frame))
-        fcb = not fcb
-    return ReadOut(tuple(telegrams))
+    return (yield from without_reset(address))
 
 
-Procedure = Callable[[Address, None, LinkState], Conversation[ReadOut]]
+Procedure = Callable[[PrimaryAddress, None, LinkState], Conversation[ReadOut]]
 
 
 def rounds_heard(procedure: Procedure, meters: int) -> Counter[int]:
@@ -128,7 +116,7 @@ def rounds_heard(procedure: Procedure, meters: int) -> Counter[int]:
                 heard[0] += 1
                 continue
             link = result.link
-            heard[len({frame.data[14] for frame in frames(result)})] += 1
+            heard[len({telegram.frame.data[14] for telegram in result.telegrams})] += 1
     return heard
 
 

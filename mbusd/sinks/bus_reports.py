@@ -6,7 +6,7 @@ from mbusd.model import BusStatistics, BusTroubled
 from mbusd.sinks.topics import Message, Topics
 
 
-class Buses:
+class BusReports:
     """The last statistics of each, and its trouble."""
 
     def __init__(self, topics: Topics) -> None:
