@@ -27,7 +27,6 @@ from mbusd.spool import FILE, Spool
 
 log = logging.getLogger(__name__)
 
-HOME_ASSISTANT = "home assistant"  # section of the memory's notes
 METERS_SECONDS = 5.0  # the list of meters is said this often at the most
 METERS_SHARE = 0.01  # of the processor's time, for the same: a block of flats has a long one
 METERS_RATE = 50_000  # characters a second, for the same
@@ -62,7 +61,7 @@ class Daemon:
         self._memory = Memory() if memory is None else memory
         self.started = clock.now()
         self.publisher = Publisher(settings, __version__, self.started, config.public(settings))
-        self.publisher.recall(self._memory.note(HOME_ASSISTANT))
+        self.publisher.recall(self._memory.note)
         self.broker = Broker(
             settings.mqtt,
             will=self.publisher.will,
@@ -98,7 +97,7 @@ class Daemon:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
-            self._memory.set_note(HOME_ASSISTANT, self.publisher.notes)
+            self._note()
             self._memory.save()  # what the buses have left at their end
             if self._spool is not None:
                 self._spool.close()
@@ -120,9 +119,13 @@ class Daemon:
         began = time.thread_time()
         messages = tuple(self.publisher.meters())
         self._say(messages)
-        self._memory.set_note(HOME_ASSISTANT, self.publisher.notes)  # kill -9 leaves no time for it
+        self._note()  # kill -9 leaves no time for it
         self._meters_size = sum(len(message.payload) for message in messages)
         self._meters_cost = time.thread_time() - began
+
+    def _note(self) -> None:
+        for section, note in self.publisher.notes.items():
+            self._memory.set_note(section, note)
 
     def _say(self, messages: Iterable[Message]) -> None:
         for message in messages:
@@ -210,7 +213,7 @@ class Daemon:
         self._is_birth_heard = False
         self.broker.say_everything()
         self._say(self.publisher.after_birth())
-        self._memory.set_note(HOME_ASSISTANT, self.publisher.notes)
+        self._note()
 
     async def _after_learning(self) -> None:
         await self.broker.connected.wait()

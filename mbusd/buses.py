@@ -59,6 +59,8 @@ class Buses:
         before = {key: info for poller in self.pollers for key, info in _places(poller)}
         heirs = {(old.name, old.settings.port): old.meters for old in leaving}
         await self._stop(leaving)
+        for meter in (meter for old in leaving for meter in old.meters):
+            self._memory.names.release(meter.place)  # those that stay claim theirs again
         self._shelf = shelf
         self._settle(settings)
         kept = {poller.name: poller for poller in staying}

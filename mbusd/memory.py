@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
+from functools import cached_property, partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -22,6 +23,7 @@ from mbusd.exact_json import JsonValue
 from mbusd.mbus.address import SecondaryAddress, parse_address
 from mbusd.mbus.errors import AddressError
 from mbusd.model import Identity, ScanMode
+from mbusd.names import Names
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +31,7 @@ VERSION = 1
 FILE = "state.json"
 MOST_BYTES = 64 * 2**20  # a house with a thousand meters needs two of them
 SAVE_SECONDS = 60.0  # between two writes, at the least
+_NAMES = "names"
 _MODES: tuple[ScanMode, ...] = ("primary", "secondary", "both")
 
 
@@ -133,6 +136,11 @@ class Memory:
         if self._notes.get(section) != plain:
             self._notes[section] = plain
             self._is_changed = True
+
+    @cached_property
+    def names(self) -> Names:
+        """Who goes by a secondary address."""
+        return Names(self.note(_NAMES), partial(self.set_note, _NAMES))
 
     def move_note(self, section: str, to: str) -> None:
         """The section has another name now."""

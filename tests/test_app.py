@@ -13,6 +13,7 @@ import pytest
 from mbusd import app
 from mbusd.app import Daemon
 from mbusd.configuration.settings import Settings
+from mbusd.memory import Memory
 from mbusd.scanning import scanner
 from mbusd.simulation.meter_file import meter_from
 from mbusd.simulation.meters import household
@@ -36,9 +37,9 @@ MULTICAL = {
 }
 
 
-def heat_meter(identification: str = "12345678", *records: str) -> SimulatedMeter:
+def heat_meter(identification: str = "12345678", *records: str, address: int = 5) -> SimulatedMeter:
     entry = {
-        "address": 5,
+        "address": address,
         "identification": identification,
         "manufacturer": "KAM",
         "medium": 4,
@@ -57,6 +58,7 @@ class House:
         self.bus_settings: dict[str, object] = {}
         self.pace = 0  # of the wire, in Bd
         self.mqtt: dict[str, object] = {"host": "127.0.0.1", "port": broker.port}
+        self.memory = Memory()  # of all lives
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Ear]:
@@ -68,7 +70,7 @@ class House:
             assert served.tcp is not None
             bus = {"name": "cellar", "port": f"tcp://127.0.0.1:{served.tcp[1]}", "meters": self.meters}
             settings = Settings.model_validate({"mqtt": self.mqtt, "buses": [bus | self.bus_settings]})
-            task = asyncio.create_task(Daemon(settings).run())
+            task = asyncio.create_task(Daemon(settings, memory=self.memory).run())
             try:
                 yield listener
             finally:
@@ -336,6 +338,27 @@ async def test_an_exchanged_meter(house: House, caplog: pytest.LogCaptureFixture
     left = await retained(house.broker.port)
     assert not {old, "mbusd/heat/volume"} & set(left)
     assert "another meter answers here now" in caplog.text
+
+
+async def test_values_of_meters_with_one_number_never_mix(broker: Mosquitto, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither has a name of its own, and both say that they are 12345678."""
+    meters = [heat_meter("12345678", f"04 06 {10 * one:02X} 00 00 00", address=one) for one in (5, 6)]
+    house = House(broker, *meters)
+    house.meters = [{"address": one, "interval": "1s"} for one in (5, 6)]
+    async with house.running() as listener:
+        topics = ("mbusd/123456782D2C0104/energy", "mbusd/cellar-6/energy", "mbusd/cellar-5/energy")
+        await listener.until(lambda ear: sum(len(ear.payloads(topic)) >= 3 for topic in topics) == 2)
+        own, place = (topics[0], next(one for one in topics[1:] if one in listener.last))
+        values = {own: set(listener.payloads(own)), place: set(listener.payloads(place))}
+        wanted = {"mbusd/cellar-6/energy": ({"50"}, {"60"}), "mbusd/cellar-5/energy": ({"60"}, {"50"})}
+        assert (values[own], values[place]) == wanted[place]
+        assert sum(topic.startswith("homeassistant/device/mbusd_12345678") for topic in listener.last) == 2
+    house.meters.reverse()
+    caplog.clear()
+    async with house.running() as listener:
+        await listener.until(lambda ear: all(len(ear.payloads(topic)) >= 3 for topic in (own, place)))
+        assert {topic: set(listener.payloads(topic)) - {""} for topic in (own, place)} == values
+    assert "goes by its place" not in caplog.text  # that is known
 
 
 async def test_what_an_earlier_life_left_behind(house: House) -> None:

@@ -39,6 +39,7 @@ HOUSE = """
 0 mbus/split
 0 mbus/status
 0 mbus/vif
+0 sinks/doubles
 0 sinks/echo
 0 sinks/homeassistant_map
 0 sinks/makers
@@ -51,6 +52,7 @@ HOUSE = """
 1 flood: valve
 1 line/transport: line/parity line/rfc2217
 1 model: exact_json
+1 names: exact_json
 1 pace/budget: clock
 1 pace/timetable: pace/cron
 1 simulation/meter_fields: simulation/behaviour
@@ -64,13 +66,14 @@ HOUSE = """
 1 mbus/joint: mbus/split
 1 mbus/values: mbus/errors
 1 sinks/inert: exact_json
+1 sinks/remains: exact_json
 1 commands/output: printable
 
 2 arguments: configuration/durations configuration/files line/transport printable mbus/address
 2 line/hearing: mbus/frames
 2 line/opening: line/transport
 2 line/timing: mbus/frames
-2 memory: exact_json model sound_json mbus/address mbus/errors
+2 memory: exact_json model names sound_json mbus/address mbus/errors
 2 pace/condition: model
 2 simulation/faults: mbus/errors mbus/frames
 2 simulation/link: simulation/behaviour mbus/address mbus/frames
@@ -177,12 +180,12 @@ HOUSE = """
     mbus/status mbus/telegram
 8 mbus/master: mbus/address mbus/errors mbus/fetching mbus/following mbus/link mbus/quirks mbus/telegram
 8 sinks/announcer: configuration/durations configuration/settings exact_json model values/shaping sinks/absences \
-    sinks/announcements sinks/homeassistant sinks/own_devices sinks/roll sinks/topics
+    sinks/announcements sinks/doubles sinks/homeassistant sinks/own_devices sinks/roll sinks/topics
 8 sinks/connection: configuration/settings sinks/topics
 8 sinks/rota: configuration/settings
 
 9 line/ear: line/bus line/parity line/transport mbus/frames
-9 polling/meter: configuration/durations configuration/pace_settings configuration/settings model pace/activity \
+9 polling/meter: configuration/durations configuration/pace_settings configuration/settings model names pace/activity \
     pace/budget pace/condition pace/cron pace/kindness pace/schedule pace/timetable trust/plausibility values/shaping \
     mbus/address mbus/master mbus/quirks mbus/steps mbus/telegram
 9 mbus/alarms: mbus/address mbus/errors mbus/frames mbus/link mbus/master mbus/quirks mbus/telegram
@@ -190,8 +193,8 @@ HOUSE = """
 9 mbus/probe: mbus/address mbus/errors mbus/frames mbus/link mbus/master mbus/telegram
 9 mbus/sighting: mbus/address mbus/errors mbus/frames mbus/link mbus/master mbus/observation mbus/telegram
 9 sinks/publisher: configuration/settings exact_json model sinks/absences sinks/alarms sinks/announcer \
-    sinks/bus_reports sinks/emoncms sinks/last_said sinks/news sinks/overgrown sinks/packed sinks/requests sinks/roll \
-    sinks/steady sinks/topics
+    sinks/bus_reports sinks/emoncms sinks/last_said sinks/news sinks/overgrown sinks/packed sinks/remains \
+    sinks/requests sinks/roll sinks/steady sinks/topics
 9 sinks/talk: spool sinks/connection sinks/echo sinks/outbox sinks/stream sinks/topics sinks/window
 
 10 normalise: model values/measures values/recognition mbus/alarms mbus/frames mbus/media mbus/profile mbus/records \

@@ -15,6 +15,7 @@ from mbusd.mbus.errors import DecodeError, Stale
 from mbusd.mbus.frames import LongFrame, parse
 from mbusd.mbus.quirks import QUIRKS
 from mbusd.mbus.telegram import decode
+from mbusd.names import of_two
 from mbusd.pace.kindness import advice_on
 from mbusd.sinks.emoncms import _NAMES
 from mbusd.sinks.requests import REQUESTS
@@ -98,7 +99,8 @@ def other_sentences() -> list[str]:
         (ROOT / "mbusd" / name).read_text("utf-8") for name in ("values/recognition.py", "polling/attendance.py")
     )
     assert all(text in sources for text in literally)
-    return [str(advice), str(Stale()), *literally]
+    double = of_two(("cellar", "6"), "123456782D2C0804", ("cellar", "5"))
+    return [str(advice), str(Stale()), double, *literally]
 
 
 @pytest.mark.parametrize("line", quotations())

@@ -723,7 +723,9 @@ async def test_what_the_simulator_spoils_never_becomes_a_wrong_reading(
     bad.faults.extend(chance.choice(kinds) if chance.random() < 1 / 3 else Fault.NONE for _ in range(10_000))
     outcomes: Counter[tuple[tuple[str, str], ...]] = Counter()
     async with house(Wiretap(bad), tmp_path, *named(5), window=0.0) as (poller, _):
-        for _ in range(8):
+        for _ in range(50):  # how many fail is chance: a busy machine is late with answers, too
+            if outcomes.total() >= 3:
+                break
             for reading in (await asked(poller, "m5")).readings:
                 outcomes[tuple((item.key, str(item.value)) for item in reading.measurements)] += 1
     assert list(outcomes) == [(("energy", "1"), ("volume", "0.002"), ("flow_temperature", "0.3"))]

@@ -245,7 +245,7 @@ class Attendance:
         failures = meter.schedule.failures
         goes_silent = failures == meter.settings.offline_after
         if goes_silent:
-            meter.answers = False
+            meter.goes_silent()
             if isinstance(error, Interrupted):
                 meter.link = LinkState()  # it has fewer telegrams than it had: what there is will do
         _log_failure(meter, error, opinion)

@@ -15,6 +15,7 @@ from mbusd.mbus.quirks import Manner, Quirk, Recipe, Wake, for_meter, recipe_for
 from mbusd.mbus.steps import step_of
 from mbusd.mbus.telegram import Telegram
 from mbusd.model import Alarm, Identity, MeterInfo, Reading
+from mbusd.names import Names
 from mbusd.pace.activity import Activity
 from mbusd.pace.budget import Budget
 from mbusd.pace.condition import condition_of
@@ -50,6 +51,8 @@ class Meter:
     answers: bool | None = None  # None: not asked yet
     keys: tuple[tuple[str, str | None, str], ...] = ()
     alarm: Alarm | None = None  # the last one
+    names: Names | None = None  # of all meters
+    has_double: bool = False  # another one has its secondary address for a name
 
     @classmethod
     def of(cls, meter: MeterSettings, bus: BusSettings, now: float, phase: float) -> "Meter":
@@ -75,13 +78,18 @@ class Meter:
     def name(self) -> str | None:
         """The configured name, else the secondary address as soon as it is known.
 
-        What does not tell who it is goes by the place where it was asked.
+        What does not tell who it is, or says that it is another one, goes by the place where it was asked.
         """
         if self.settings.name or self.identity is None:
             return self.settings.name
-        if not self.identity.identification:
+        if self.has_double or not self.identity.identification:
             return f"{self.bus}-{self.settings.address}"
         return self.told_apart(self.identity).address
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Bus and address."""
+        return self.bus, str(self.settings.address)
 
     @property
     def label(self) -> str:
@@ -135,6 +143,12 @@ class Meter:
         """A read-out has failed."""
         for one in self._schedules(of_alarms=False):
             one.failed(now)
+
+    def goes_silent(self) -> None:
+        """It is given up for now; another one may come by the name that it had from its secondary address."""
+        self.answers = False
+        if self.names is not None:
+            self.names.release(self.place)
 
     def has_refused(self, now: float) -> None:
         """The meter itself says that it was read too often."""
@@ -195,6 +209,8 @@ class Meter:
 
     def recognise(self, identity: Identity) -> None:
         """Who it is; what is known of such meters fills what the owner has not said."""
+        if self.names is not None and not self.settings.name and identity.identification:
+            self.has_double = not self.names.claim(self.place, self.told_apart(identity).address)
         if identity == self.identity:
             return
         self.identity = identity

@@ -110,6 +110,7 @@ class Roster:
             return f"{meter.label} stands in the configuration: take it out there, then `reload`"
         self.meters.remove(meter)
         self._found.discard(meter)
+        self._memory.names.release(meter.place)
         self._remember()
         return None
 
@@ -178,9 +179,12 @@ class Roster:
 
     def _add(self, settings: MeterSettings) -> Meter:
         meter = Meter.of(settings, self._settings, time.monotonic(), self._phases.random())
+        meter.names = self._memory.names
         here = next((one for one in self._before if one.settings.address == settings.address), None)
         if here is not None:
             meter = _successor(here, meter)
+            if here.identity is not None:
+                meter.recognise(here.identity)
         self.meters.append(meter)
         return meter
 
@@ -223,8 +227,6 @@ def _successor(old: Meter, new: Meter) -> Meter:
     is_same = (old.settings, old.bus, old.baudrate) == (new.settings, new.bus, new.baudrate)
     if is_same and len(intervals) == 1 and (old.counters is None) == (new.counters is None):
         return old
-    if old.identity is not None:
-        new.recognise(old.identity)
     if old.budget is not None and new.budget is not None:
         new.budget.take_over(*old.budget.spent)
     if old.counters is not None and new.counters is not None:

@@ -213,6 +213,10 @@ class Announcements:
         """The name of the meter whose readings the device of this topic shows."""
         return self._named(self._known[topic][0]) if topic in self._known else None
 
+    def is_shown(self, meter: str) -> bool:
+        """Whether there is a device of this meter."""
+        return meter in self._showing
+
     def leftovers(self, meters: Collection[str]) -> list[str]:
         """Topics of meters of ours that are not among these names; `forget` them."""
         names = {topic: self.name(topic) for topic in self._known}

@@ -8,9 +8,10 @@ from typing import TypeVar
 from mbusd.configuration.durations import seconds
 from mbusd.configuration.settings import MeterSettings, Settings
 from mbusd.exact_json import JsonValue
-from mbusd.model import MeterInfo, Reading
+from mbusd.model import Identity, MeterInfo, Reading
 from mbusd.sinks.absences import Absences, is_wanted
 from mbusd.sinks.announcements import Announcements
+from mbusd.sinks.doubles import Doubles
 from mbusd.sinks.homeassistant import Discovery, Payload, Place, is_called_alike, meter_payload
 from mbusd.sinks.own_devices import bridge_payload, bus_payload
 from mbusd.sinks.roll import Roll
@@ -36,6 +37,7 @@ class Announcer:
         self._discovery = Discovery(base, home.discovery_prefix, version, URL, home.configuration_url or "")
         self._announcements = Announcements(self._discovery)
         self._absences = Absences()
+        self._doubles = Doubles()
         self._shapes: dict[str, object] = {}
         self._unwanted: dict[str, frozenset[str]] = {}  # keys by meter, until it is announced again
         self._has_learnt = False
@@ -120,10 +122,11 @@ class Announcer:
     def gone(self, info: MeterInfo) -> None:
         """A meter is read no more under this name: with the next clearing its device goes, or it is another one's."""
         self._shapes.pop(info.name, None)
+        self._doubles.forget(info.name)
         self._unwanted.pop(info.name, None)
         self._absences.forget(info.name)
         if info.identity is not None:
-            self._gone.add(self._discovery.meter_topic(info.identity, info.name))
+            self._gone.add(self._topic_of(info.identity, info.name))
 
     def left(self) -> tuple[dict[str, set[str]], list[str]]:
         """Names that meters had, with the keys they showed, and buses that are gone; since the last call."""
@@ -143,7 +146,7 @@ class Announcer:
 
     def _living(self, infos: Iterable[MeterInfo]) -> set[str]:
         """Topics of the devices of these meters, whatever they are called there."""
-        known = {self._discovery.meter_topic(info.identity, info.name) for info in infos if info.identity is not None}
+        known = {self._topic_of(info.identity, info.name) for info in infos if info.identity is not None}
         silent = [info.address.partition("-")[0] for info in infos if info.identity is None]
         return known | {topic for topic in self._announcements.topics() for address in silent if _fits(topic, address)}
 
@@ -165,11 +168,30 @@ class Announcer:
         """Keys that are announced and that the meter has not sent in this life."""
         return self._absences.keys(meter)
 
-    def changes_hands(self, seen: Reading) -> bool:
+    def _topic_of(self, identity: Identity, meter: str) -> str:
+        """Where a meter is announced, or will be unless another one says that it is the same."""
+        own = self._discovery.meter_topic(identity, meter, is_second=True)
+        return own if own in self._announcements.topics() else self._discovery.meter_topic(identity, meter)
+
+    def _is_second(self, seen: Reading, infos: Roll) -> bool:
+        """Whether a meter that is there says that it is the same one, and had their device before."""
+        identity, meter = seen.identity, seen.meter
+        plain = self._discovery.meter_topic(identity, meter)
+        holder = self._announcements.name(plain)
+        other = None if holder in (None, meter) else infos.named(holder)
+        is_double = other is not None and bool(other.online) and other.identity == identity
+        is_second = self._topic_of(identity, meter) != plain or (is_double and not self._announcements.is_shown(meter))
+        if is_second and is_double and other is not None:
+            self._doubles.tell(meter, other.name, identity.address)
+        return is_second
+
+    def changes_hands(self, seen: Reading, infos: Roll) -> bool:
         """Whether a device would come to show the values under another name, or another device those of this one."""
         if not self._has_learnt or not self._settings.homeassistant.enabled:
             return False
-        topic, payload = self._discovery.meter_topic(seen.identity, seen.meter), self._shows(seen.meter)
+        is_second = self._is_second(seen, infos)
+        topic = self._discovery.meter_topic(seen.identity, seen.meter, is_second=is_second)
+        payload = self._shows(seen.meter)
         return bool(
             self._announcements.former_name(topic, payload) or self._announcements.superseded_by(topic, payload)
         )
@@ -192,14 +214,15 @@ class Announcer:
             self._heard.clear()
         info = infos.named(seen.meter)
         settings = None if info is None else self._settings_of(info)
-        topic = self._discovery.meter_topic(seen.identity, seen.meter)
+        is_second = self._is_second(seen, infos)
+        topic = self._discovery.meter_topic(seen.identity, seen.meter, is_second=is_second)
         if seen.meter not in self._shapes:
             known = self._announcements.keys(topic) - {item.key for item in seen.measurements}
             known -= self._unwanted.pop(seen.meter, frozenset())
             wanted = [key for key in sorted(known) if settings is None or is_wanted(key, settings.shape)]
             self._absences.expect(seen.meter, wanted)
         has_double = any(_is_double(other, seen) for other in infos.called_by_address)
-        place = _shared(replace(_place(info, settings), has_double=has_double))
+        place = _shared(replace(_place(info, settings), has_double=has_double, is_second=is_second))
         absent = self._absences.keys(seen.meter)
         items = _shared(tuple((item.key, item.unit, item.kind, item.decimals) for item in seen.measurements))
         shape = (seen.identity, seen.flags, place, items, absent)

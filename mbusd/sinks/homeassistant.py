@@ -54,16 +54,19 @@ class Discovery:
         """Where a bus is announced."""
         return self._topic(self.bus_id(bus))
 
-    def meter_id(self, identity: Identity, meter: str) -> str:
-        """Identifier of a meter: its secondary address; its name only if it has never said who it is."""
+    def meter_id(self, identity: Identity, meter: str, *, is_second: bool = False) -> str:
+        """Identifier of a meter: its secondary address; its name only if it has never said who it is.
+
+        `is_second`: another meter says that it is the same one, and has that.
+        """
         if identity.identification:
-            return f"mbusd_{identity.address}"
+            return f"mbusd_{identity.address}" + (f"_{unambiguous(meter)}" if is_second else "")
         name = unambiguous(meter)
         return f"{self.bridge_id}_{f'meter_{name}' if name.startswith('bus_') else name}"
 
-    def meter_topic(self, identity: Identity, meter: str) -> str:
+    def meter_topic(self, identity: Identity, meter: str, *, is_second: bool = False) -> str:
         """Where a meter is announced."""
-        return self._topic(self.meter_id(identity, meter))
+        return self._topic(self.meter_id(identity, meter, is_second=is_second))
 
     def _topic(self, identifier: str) -> str:
         return f"{self.discovery_prefix}/device/{identifier}/config"
@@ -79,12 +82,13 @@ class Place:
     is_periodic: bool = False  # read every so many seconds, which can be changed
     own_names: frozenset[str] = frozenset()  # keys that its owner has chosen
     has_double: bool = False  # another meter would have the same name by kind and identification
+    is_second: bool = False  # another meter says that it is the same one
 
 
 def meter_payload(discovery: Discovery, reading: Reading, place: Place) -> Payload:
     """The message that announces one meter and an entity for each of its measurements; one for its alarms, if any."""
     base, meter = discovery.base_topic, reading.meter
-    identifier = discovery.meter_id(reading.identity, meter)
+    identifier = discovery.meter_id(reading.identity, meter, is_second=place.is_second)
     device = _meter_device(discovery, reading, identifier, place)
     values = components_of(reading, newer_classes=discovery.newer_classes)
     for key in place.own_names & values.keys():

@@ -6,7 +6,7 @@ Assistant warns about each message that lacks one. What is told of meters is sai
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -35,10 +35,13 @@ from mbusd.sinks.last_said import LastSaid, states, values
 from mbusd.sinks.news import News
 from mbusd.sinks.overgrown import Overgrown
 from mbusd.sinks.packed import Packed
+from mbusd.sinks.remains import Remains
 from mbusd.sinks.requests import Asked
 from mbusd.sinks.roll import Roll
 from mbusd.sinks.steady import Steady
 from mbusd.sinks.topics import OFFLINE, ONLINE, OWN_TOPICS, Message, Topics
+
+HOME_ASSISTANT, TOPICS = "home assistant", "topics"  # notes for the next life
 
 
 class Publisher:
@@ -61,7 +64,8 @@ class Publisher:
         self._steady = Steady()
         self._overgrown = Overgrown()
         self._known: dict[str, LastSaid] = {}  # by the names of meters
-        self._is_listed = False
+        self._remains = Remains()
+        self._is_listed = self._has_learnt = False
         self._buses = BusReports(self._topics)
         self._changes = News(only_on_change=mqtt.only_on_change)
         self.meters_changed = False
@@ -166,13 +170,16 @@ class Publisher:
                     yield from values(known, self._topics, self._keys(name))
 
     @property
-    def notes(self) -> JsonValue:
-        """What the next life has to know: what Home Assistant has perhaps not heard of being taken back."""
-        return self._announcer.unheard
+    def notes(self) -> dict[str, JsonValue]:
+        """What the next life has to know: what Home Assistant has perhaps not heard of being taken back, and topics."""
+        said = {name: known.keys for name, known in self._known.items()}
+        is_announced = self._settings.homeassistant.enabled
+        return {HOME_ASSISTANT: self._announcer.unheard, TOPICS: {} if is_announced else self._remains.note(said)}
 
-    def recall(self, notes: JsonValue) -> None:
-        """The notes of an earlier life."""
-        self._announcer.recall(notes)
+    def recall(self, notes: Callable[[str], JsonValue]) -> None:
+        """The notes of an earlier life, by their names."""
+        self._announcer.recall(notes(HOME_ASSISTANT))
+        self._remains.recall(notes(TOPICS))
 
     def is_birth(self, topic: str, payload: str) -> bool:
         """Home Assistant says that it has started."""
@@ -201,6 +208,7 @@ class Publisher:
     def learnt(self) -> Iterator[Message]:
         """The broker has told all that it had retained; what is announced from now on leaves no orphans of before."""
         self._steady.changed()
+        self._has_learnt = True
         yield from self._discovered(self._announcer.learnt())
         for name in tuple(self._known):
             known = self._known.get(name)
@@ -277,8 +285,15 @@ class Publisher:
         """Whether a meter has that name now."""
         return self._meters.named(name) is not None
 
+    def _is_certain(self, name: str) -> bool:
+        """Whether nobody has that name, or its meter was read."""
+        return not self._is_called(name) or self._of(name).last is not None
+
     def _clear_leftovers(self) -> Iterator[Message]:
         yield from self._discovered(self._announcer.clear_leftovers(self._meters))
+        if self._has_learnt and not self._meters.unsettled:
+            for name, keys in self._remains.let_go(self._is_certain):
+                yield from self._no_longer(name, keys)
 
     def forget_left(self, name: str) -> Iterator[Message]:
         """A meter that is not there any more, but was left at the broker by an earlier life, goes."""
@@ -291,13 +306,17 @@ class Publisher:
             yield message
         left, buses = self._announcer.left()
         for name, keys in left.items():
-            if not self._is_called(name):
-                yield from self._alarms.forget(name)
-                yield from self._no_meter(name, keys)
-            else:
-                yield from self._no_values(name, keys.difference(self._keys(name)))
+            yield from self._no_longer(name, keys)
         for bus in buses:
             yield from self._topics.no_bus(bus)
+
+    def _no_longer(self, name: str, keys: Collection[str]) -> Iterator[Message]:
+        """Under this name nobody says these keys any more, unless somebody does."""
+        if not self._is_called(name):
+            yield from self._alarms.forget(name)
+            yield from self._no_meter(name, keys)
+        else:
+            yield from self._no_values(name, set(keys).difference(self._keys(name)))
 
     def _reading(self, reading: Reading) -> Iterator[Message]:
         keys = self._steady.keys(reading)
@@ -328,7 +347,7 @@ class Publisher:
         seen = known.whole() or reading
         self._announcer.read(reading.meter, known.keys, is_exchanged=is_exchanged)
         info = self._meters.named(reading.meter)
-        is_hidden = info is not None and self._announcer.changes_hands(seen)
+        is_hidden = info is not None and self._announcer.changes_hands(seen, self._meters)
         if is_hidden:  # until the values under this name are those of the meter that has it
             yield Message(self._topics.availability(reading.meter), OFFLINE, is_unique=True)
         yield from self._announce(seen)
@@ -363,7 +382,7 @@ class Publisher:
         return known
 
     def _announce(self, seen: Reading) -> Iterator[Message]:
-        changes_hands = self._announcer.changes_hands(seen)
+        changes_hands = self._announcer.changes_hands(seen, self._meters)
         messages = list(self._announcer.announce(seen, self._meters))
         if changes_hands:  # perhaps the meter was exchanged while nobody looked
             yield from self._alarms.exchanged(seen.meter, seen.identity)

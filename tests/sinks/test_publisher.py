@@ -25,13 +25,14 @@ from mbusd.model import (
     ScanChanged,
     StatisticsTaken,
 )
-from mbusd.sinks.publisher import Publisher
+from mbusd.sinks.publisher import HOME_ASSISTANT, TOPICS, Publisher
 from mbusd.sinks.topics import Message
 from tests.sinks.readings import HEAT, NOON, SUCCESSOR, info, measured, reading
 
 CONFIG = "homeassistant/device/mbusd_{}/config"
 BUS = CONFIG.format("bridge_bus_cellar")
 OLD, NEW, BRIDGE = CONFIG.format(HEAT.address), CONFIG.format(SUCCESSOR.address), CONFIG.format("bridge")
+NO_NOTES: dict[str, JsonValue] = {HOME_ASSISTANT: {}, TOPICS: {}}
 
 INFO = (
     '{"version": "1.2", "started": "2026-11-20T12:00:00Z", "counts": {"buses": 1, "meters": 1}, '
@@ -226,6 +227,48 @@ def test_two_meters_change_places_while_they_are_read(settled: Publisher) -> Non
     after = discovered(taken(settled, *events))
     assert all(payload for _, payload in after)
     assert json.loads(dict(after)[OLD])["stat_t"] == "mbusd/right"
+
+
+SECOND = CONFIG.format(f"{HEAT.address}_right")
+
+
+def test_two_meters_that_say_they_are_one_are_two_devices(caplog: pytest.LogCaptureFixture) -> None:
+    """Never numbered, or listed twice: neither shows what the other one has counted, whoever is read first."""
+    one = publisher()
+    list(one.learnt())
+    rounds: list[Event] = [
+        *pair("left", "right", HEAT, None),
+        ReadingTaken(reading(HEAT, "left")),
+        *pair("left", "right", HEAT, HEAT),
+        ReadingTaken(reading(HEAT, "right")),
+        ReadingTaken(reading(HEAT, "left")),
+        ReadingTaken(reading(HEAT, "right")),
+    ]
+    before = discovered(taken(one, *rounds))
+    assert [(topic, json.loads(payload)["stat_t"]) for topic, payload in before] == [
+        (OLD, "mbusd/left"),
+        (SECOND, "mbusd/right"),
+    ]
+    ids = [{component["uniq_id"] for component in components(payload).values()} for _, payload in before]
+    assert not ids[0] & ids[1]
+    assert len(caplog.messages) == 1
+    assert "right says that it is meter 123456782D2C0804, as left does" in caplog.text
+
+    later = publisher()
+    for topic, payload in before:
+        assert later.learn(topic, payload)
+    list(taken(later, *pair("left", "right", None, None)))
+    list(later.learnt())
+    again: list[Event] = [
+        *pair("left", "right", None, HEAT),
+        ReadingTaken(reading(HEAT, "right")),
+        *pair("left", "right", HEAT, HEAT),
+        ReadingTaken(reading(HEAT, "left")),
+    ]
+    assert discovered(taken(later, *again)) == []
+    gone = taken(later, MeterGone(info("right", address="2")))
+    assert (SECOND, "") in gone
+    assert (OLD, "") not in gone
 
 
 def test_a_meter_that_takes_the_place_of_one_that_is_gone(settled: Publisher) -> None:
@@ -802,11 +845,11 @@ def test_what_is_there_is_not_left(settled: Publisher) -> None:
 def test_what_home_assistant_has_not_heard_of_outlives_a_restart(settled: Publisher) -> None:
     list(taken(settled, MeterChanged(info()), ReadingTaken(reading()), ReadingTaken(reading(SUCCESSOR))))
     one = publisher()
-    one.recall(json.loads(json.dumps(settled.notes)))
+    one.recall(json.loads(json.dumps(settled.notes)).get)
     list(one.learnt())
     assert said(one.after_birth()) == said(settled.after_birth())
     assert said(one.after_birth()) == []
-    assert one.notes == settled.notes == {}
+    assert one.notes == settled.notes == NO_NOTES
 
 
 @pytest.mark.parametrize(
@@ -814,6 +857,38 @@ def test_what_home_assistant_has_not_heard_of_outlives_a_restart(settled: Publis
 )
 def test_notes_that_are_none_are_nothing(notes: JsonValue) -> None:
     one = publisher()
-    one.recall(notes)
-    assert one.notes == {}
+    one.recall({HOME_ASSISTANT: notes, TOPICS: notes}.get)
+    assert one.notes == NO_NOTES
     assert list(one.after_birth()) == []
+
+
+def alone() -> Publisher:
+    """Nobody is told of its meters but by their topics; it has one called "heat_pump"."""
+    one = publisher({"enabled": False})
+    list(one.take(MeterChanged(info(identity=None, online=None))))
+    return one
+
+
+def test_what_a_meter_was_called_in_an_earlier_life_goes_without_home_assistant_too() -> None:
+    earlier = alone()
+    list(earlier.learnt())
+    list(taken(earlier, MeterChanged(info("boiler")), ReadingTaken(reading(HEAT, "boiler"))))
+    later = alone()
+    later.recall(json.loads(json.dumps(earlier.notes)).get)
+    assert later.notes[TOPICS] == {"boiler": ["energy", "volume"], "heat_pump": []}
+    assert list(later.learnt()) == []  # it may be called so still: nobody has answered yet
+    gone = taken(later, MeterChanged(info()), ReadingTaken(reading()))
+    for topic in ("", "/energy", "/volume", "/availability", "/interval"):
+        assert (f"mbusd/boiler{topic}", "") in gone
+        assert (f"mbusd/heat_pump{topic}", "") not in gone
+    assert later.notes[TOPICS] == {"heat_pump": ["energy", "volume"]}
+
+
+def test_what_a_meter_says_no_more_goes_without_home_assistant_too() -> None:
+    later = alone()
+    later.recall({TOPICS: {"heat_pump": ["energy", "power"]}}.get)
+    list(later.learnt())
+    assert taken(later, MeterChanged(info()))[-1] == ("mbusd/heat_pump/availability", "online")  # not read yet
+    messages = taken(later, ReadingTaken(reading()), MeterChanged(info()))
+    assert ("mbusd/heat_pump/power", "") in messages
+    assert ("mbusd/heat_pump/energy", "") not in messages
