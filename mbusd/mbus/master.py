@@ -139,10 +139,10 @@ def _is_old(result: ReadOut, link: LinkState, address: Address) -> bool:
 
 def _is_out_of_step(result: ReadOut, link: LinkState) -> bool:
     """Whether it begins with a telegram that it ended with before, or perhaps did: that read-out broke off."""
-    if not link.before or is_same(result.telegrams[0], link.before[0]):
-        return False
-    broke_off = link.before[-1].more_follows
-    return broke_off or any(is_same(result.telegrams[0], one) for one in link.before[1:])
+    broke_off, others = bool(link.before) and link.before[-1].more_follows, link.before[1:]
+    if not (broke_off or others) or is_same(result.telegrams[0], link.before[0]):
+        return False  # most meters have one telegram only: nothing of it need be looked at
+    return broke_off or any(is_same(result.telegrams[0], one) for one in others)
 
 
 def _is_cut(result: ReadOut, link: LinkState) -> bool:
