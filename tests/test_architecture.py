@@ -183,6 +183,7 @@ HOUSE = """
     sinks/announcements sinks/doubles sinks/homeassistant sinks/own_devices sinks/roll sinks/topics
 8 sinks/connection: configuration/settings sinks/topics
 8 sinks/rota: configuration/settings
+8 sinks/said: configuration/settings model sinks/last_said sinks/news sinks/topics
 
 9 line/ear: line/bus line/parity line/transport mbus/frames
 9 polling/meter: configuration/durations configuration/pace_settings configuration/settings model names pace/activity \
@@ -193,8 +194,8 @@ HOUSE = """
 9 mbus/probe: mbus/address mbus/errors mbus/frames mbus/link mbus/master mbus/telegram
 9 mbus/sighting: mbus/address mbus/errors mbus/frames mbus/link mbus/master mbus/observation mbus/telegram
 9 sinks/publisher: configuration/settings exact_json model sinks/absences sinks/alarms sinks/announcer \
-    sinks/bus_reports sinks/emoncms sinks/last_said sinks/news sinks/overgrown sinks/packed sinks/remains \
-    sinks/requests sinks/roll sinks/steady sinks/topics
+    sinks/bus_reports sinks/emoncms sinks/overgrown sinks/packed sinks/remains sinks/requests sinks/roll sinks/said \
+    sinks/steady sinks/topics
 9 sinks/talk: spool sinks/connection sinks/echo sinks/outbox sinks/stream sinks/topics sinks/window
 
 10 normalise: model values/measures values/recognition mbus/alarms mbus/frames mbus/media mbus/profile mbus/records \

@@ -5,7 +5,6 @@ Assistant warns about each message that lacks one. What is told of meters is sai
 """
 
 import json
-import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -31,15 +30,14 @@ from mbusd.sinks.alarms import Alarms
 from mbusd.sinks.announcer import AS_SENT, Announcer, Shapes, interval_seconds, is_unsettled, shapes_of
 from mbusd.sinks.bus_reports import BusReports
 from mbusd.sinks.emoncms import Emoncms
-from mbusd.sinks.last_said import LastSaid, states, values
-from mbusd.sinks.news import News
 from mbusd.sinks.overgrown import Overgrown
 from mbusd.sinks.packed import Packed
 from mbusd.sinks.remains import Remains
 from mbusd.sinks.requests import Asked
 from mbusd.sinks.roll import Roll
+from mbusd.sinks.said import Said
 from mbusd.sinks.steady import Steady
-from mbusd.sinks.topics import OFFLINE, ONLINE, OWN_TOPICS, Message, Topics
+from mbusd.sinks.topics import OFFLINE, ONLINE, Message, Topics
 
 HOME_ASSISTANT, TOPICS = "home assistant", "topics"  # notes for the next life
 
@@ -63,11 +61,10 @@ class Publisher:
         self._meters = Roll(is_unsettled)
         self._steady = Steady()
         self._overgrown = Overgrown()
-        self._known: dict[str, LastSaid] = {}  # by the names of meters
+        self._said = Said(self._topics, mqtt)
         self._remains = Remains()
         self._is_listed = self._has_learnt = False
         self._buses = BusReports(self._topics)
-        self._changes = News(only_on_change=mqtt.only_on_change)
         self.meters_changed = False
 
     @property
@@ -108,14 +105,14 @@ class Publisher:
         """What the owner of a meter does not want any more, or has renamed, goes."""
         for info in self._meters:
             old, new = (shapes.get((info.bus, info.address), AS_SENT) for shapes in (before, after))
-            known = self._known.get(info.name)
+            known = self._said.known(info.name)
             if known is None or old == new:
                 continue
             own = set(old.rename.values()) - set(new.rename.values())
             gone = tuple(key for key in known.keys if key in own or not is_wanted(key, new))
             known.drop(gone)
             self._announcer.reshaped(info.name, gone)
-            yield from self._no_values(info.name, gone)
+            yield from self._said.clear_values(info.name, gone)
 
     def no_bus(self, bus: str) -> Iterator[Message]:
         """Nothing is left of a bus that left the file."""
@@ -162,17 +159,13 @@ class Publisher:
         if self._is_listed:
             yield self._topics.of_meters(self._meters)
         yield from self._announcer.again()
-        for name in tuple(self._known):
-            known = self._known.get(name)
-            if known is not None:
-                yield from states(known, name, self._topics)
-                if self._settings.mqtt.retain and not self._settings.mqtt.only_on_change:
-                    yield from values(known, self._topics, self._keys(name))
+        for name, known in self._said:
+            yield from self._said.again(name, known, self._keys(name))
 
     @property
     def notes(self) -> dict[str, JsonValue]:
         """What the next life has to know: what Home Assistant has perhaps not heard of being taken back, and topics."""
-        said = {name: known.keys for name, known in self._known.items()}
+        said = {name: known.keys for name, known in self._said}
         is_announced = self._settings.homeassistant.enabled
         return {HOME_ASSISTANT: self._announcer.unheard, TOPICS: {} if is_announced else self._remains.note(said)}
 
@@ -189,7 +182,7 @@ class Publisher:
         """What Home Assistant, newly started, cannot know from what is retained."""
         yield from self._announcer.heard()
         if not self._settings.mqtt.retain:
-            for name, known in self._known.items():
+            for name, known in self._said:
                 if known.last is not None:
                     yield self._document(name, known.last)
 
@@ -210,9 +203,8 @@ class Publisher:
         self._steady.changed()
         self._has_learnt = True
         yield from self._discovered(self._announcer.learnt())
-        for name in tuple(self._known):
-            known = self._known.get(name)
-            seen, last = (None, None) if known is None else (known.whole(), known.last)
+        for name, known in self._said:
+            seen, last = known.whole(), known.last
             if seen is None or last is None:
                 continue
             yield from self._announce(seen)
@@ -238,7 +230,7 @@ class Publisher:
         if before is not None and before.name != info.name:
             yield from self._alarms.forget(before.name)
             if before.name:
-                yield self._interval(before.name, "")
+                yield self._said.interval(before.name, "")
         if not info.has_alarms:
             yield from self._alarms.forget(info.name)
         self._meters.put(info)
@@ -247,10 +239,10 @@ class Publisher:
             self._announcer.gone(before)
         self.meters_changed = True
         if info.name:
-            yield from self._new_availability(info)
+            yield from self._said.new_availability(info)
             if before is None or (before.name, before.interval) != (info.name, info.interval):
-                yield self._interval(info.name, _plain_interval(info))
-                seen = self._of(info.name).whole()
+                yield self._said.interval(info.name, _plain_interval(info))
+                seen = self._said.of(info.name).whole()
                 if seen is not None:
                     yield from self._announce(seen)
         if change:
@@ -274,12 +266,9 @@ class Publisher:
 
     def _no_meter(self, name: str, keys: Iterable[str] = ()) -> Iterator[Message]:
         """Nothing is left of what was said under a name that no meter has any more."""
-        before = self._known.pop(name, None)
         self._steady.forget(name)
         self._overgrown.forget(name)
-        known = dict.fromkeys([*(before.keys if before else ()), *sorted(keys)])
-        for message in (*self._topics.no_meter(name, known), self._interval(name, "")):
-            yield self._changes.forget(message)
+        yield from self._said.clear(name, keys)
 
     def _is_called(self, name: str) -> bool:
         """Whether a meter has that name now."""
@@ -287,7 +276,7 @@ class Publisher:
 
     def _is_certain(self, name: str) -> bool:
         """Whether nobody has that name, or its meter was read."""
-        return not self._is_called(name) or self._of(name).last is not None
+        return not self._is_called(name) or self._said.of(name).last is not None
 
     def _clear_leftovers(self) -> Iterator[Message]:
         yield from self._discovered(self._announcer.clear_leftovers(self._meters))
@@ -316,30 +305,27 @@ class Publisher:
             yield from self._alarms.forget(name)
             yield from self._no_meter(name, keys)
         else:
-            yield from self._no_values(name, set(keys).difference(self._keys(name)))
+            yield from self._said.clear_values(name, set(keys).difference(self._keys(name)))
 
     def _reading(self, reading: Reading) -> Iterator[Message]:
         keys = self._steady.keys(reading)
         if keys is None or not self._announcer.is_settled:
             yield from self._news(reading)
         else:
-            self._of(reading.meter).take(reading)
-            yield from self._values(reading, keys)
+            self._said.of(reading.meter).take(reading)
+            yield from self._said.values(reading, keys)
         yield from self._topics.of_history(reading)
         if self._emoncms is not None:
             yield from self._emoncms.of_reading(reading)
 
-    def _values(self, reading: Reading, keys: Iterable[str]) -> Iterator[Message]:
-        yield from self._changes.of(self._topics.of_reading(reading, keys), self._topics.meter(reading.meter))
-
     def _news(self, reading: Reading) -> Iterator[Message]:
         """A reading in which more than values may be new."""
-        known = self._of(reading.meter)
+        known = self._said.of(reading.meter)
         before = known.last
         is_exchanged = before is not None and before.identity != reading.identity
         if is_exchanged:
             own = {item.key for item in reading.measurements}
-            yield from self._no_values(reading.meter, (key for key in known.keys if key not in own))
+            yield from self._said.clear_values(reading.meter, (key for key in known.keys if key not in own))
             yield from self._alarms.exchanged(reading.meter, reading.identity)
             known.forget()
         known.take(reading)
@@ -353,33 +339,19 @@ class Publisher:
         yield from self._announce(seen)
         if gone:
             self._overgrown.tell(reading.meter, len(gone), len(known.keys))
-            yield from self._no_values(reading.meter, gone)
-        yield from self._values(reading, self._keys(reading.meter))
+            yield from self._said.clear_values(reading.meter, gone)
+        yield from self._said.values(reading, self._keys(reading.meter))
         if info is not None and is_hidden:
-            yield self._availability(info)
+            yield self._said.availability(info)
         if not self._announcer.absent(reading.meter):
             self._steady.note(reading, self._keys(reading.meter))
 
-    def _no_values(self, meter: str, keys: Iterable[str]) -> Iterator[Message]:
-        """Clears the topics of these keys."""
-        if self._settings.mqtt.values:
-            for key in keys:
-                if key not in OWN_TOPICS:
-                    yield self._changes.forget(self._topics.of_value(meter, key, None))
-
     def _keys(self, meter: str) -> tuple[str, ...]:
         """All that its document carries, with a value or without."""
-        return self._of(meter).keys + self._announcer.absent(meter)
+        return self._said.of(meter).keys + self._announcer.absent(meter)
 
     def _document(self, meter: str, reading: Reading) -> Message:
-        return self._changes.to_keep(next(self._topics.of_reading(reading, self._keys(meter))))
-
-    def _of(self, meter: str) -> LastSaid:
-        """What is known of the meter of this name."""
-        known = self._known.get(meter)
-        if known is None:
-            known = self._known[meter] = LastSaid()
-        return known
+        return self._said.document(reading, self._keys(meter))
 
     def _announce(self, seen: Reading) -> Iterator[Message]:
         changes_hands = self._announcer.changes_hands(seen, self._meters)
@@ -393,20 +365,6 @@ class Publisher:
         counts = {"buses": len(buses), "meters": sum(len(bus.meters) for bus in buses)}
         public = json.loads(self._public.text)
         return self._topics.of_info(self._version, self._started, counts, public, self._log_level)
-
-    def _availability(self, info: MeterInfo) -> Message:
-        self._of(info.name).online = bool(info.online)
-        return self._topics.of_availability(info)
-
-    def _new_availability(self, info: MeterInfo) -> Iterator[Message]:
-        """It is retained, and said again to a broker that may have lost it: only news need be said."""
-        if self._of(info.name).online != bool(info.online):
-            yield self._availability(info)
-
-    def _interval(self, meter: str, text: str) -> Message:
-        if text or meter in self._known:
-            self._of(meter).interval = sys.intern(text)
-        return self._topics.of_interval(meter, text)
 
 
 def _place(info: MeterInfo) -> tuple[object, ...]:
