@@ -48,6 +48,7 @@ class Measurement:
     modifiers: tuple[str, ...] = ()
     effect: Effect = ""
     show: Show = "normal"  # how a profile wants it shown
+    is_relabelled: bool = False  # its owner says that it is another quantity than the meter says
 
 
 class Draft(Protocol):

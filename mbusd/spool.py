@@ -105,7 +105,7 @@ class Spool:
             found: list[Row] = []
             if self._file is not None:
                 with self._surviving():
-                    rows = [_moved(row, -(self._shift or 0)) for row in self._file.head(count + len(self._gone))]
+                    rows = [_moved(row, -(self._shift or 0)) for row in self._head(self._file, count + len(self._gone))]
                     found = [row for row in rows if row.number not in self._gone]
             found = [*found[:count], *islice(self._memory, max(count - len(found), 0))]
             return tuple(Kept(row.number, row.topic, row.payload, row.at) for row in found)
@@ -201,11 +201,19 @@ class Spool:
         if not self._gone:
             return
         shift = self._shift or 0
-        if all(row.number - shift in self._gone for row in file.head(len(self._gone) + 1)):
+        if all(row.number - shift in self._gone for row in self._head(file, len(self._gone) + 1)):
             self._end(file)
         else:
             file.remove(number + shift for number in self._gone)
         self._gone.clear()
+
+    def _head(self, file: SpoolFile, count: int) -> list[Row]:
+        """What the disk has spoilt is lost."""
+        before = file.lost
+        try:
+            return file.head(count)
+        finally:
+            self.lost += file.lost - before
 
     def _end(self, file: SpoolFile) -> None:
         """Nothing waits there any more."""

@@ -4,17 +4,22 @@ One write and one fsync make an append safe, little wear for an SD card; a power
 """
 
 import os
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from math import inf
 from pathlib import Path
 from typing import NamedTuple
 
-VERSION = 1
+VERSION = 2  # 1 had no check sums
 PAGE = 4096
-_CORRUPT, _NO_DATABASE = 11, 26  # SQLITE_CORRUPT and SQLITE_NOTADB
+_ERROR, _CORRUPT, _NO_DATABASE = 1, 11, 26  # SQLITE_ERROR: a table or column is not there
+_LAST_NUMBER = 2**62  # nobody gets there
 _COMPANIONS = ("", "-wal", "-shm", "-journal")  # a new file must not take old ones for its own
 _LOG_PAGES = 256  # of the write-ahead log, about, until the file takes it over
+_OLDEST = (  # bytes: what the disk has made of a text may be none
+    "SELECT number, at, cast(topic AS BLOB), cast(payload AS BLOB), sum FROM kept ORDER BY number LIMIT ?"
+)
 _PART = 100  # where room is needed, one of so many messages goes: seldom much is easier on the disk than often little
 
 
@@ -36,7 +41,7 @@ def trouble() -> tuple[type[Exception], ...]:
 
 def is_damage(error: Exception) -> bool:
     """Whether the file is no good any more, and not only the disk full or out of reach."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (_CORRUPT, _NO_DATABASE)
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (_ERROR, _CORRUPT, _NO_DATABASE)
 
 
 def put_aside(path: Path) -> Path:
@@ -67,30 +72,36 @@ class SpoolFile:
             self._begin(log_pages)
             self.count, self.last = self._one("SELECT count(*), coalesce(max(number), 0) FROM kept")
             (self.lost,) = self._one("SELECT number FROM lost")
+            self._check_last()
         except BaseException:
             self._connection.close()
             raise
+
+    def _check_last(self) -> None:
+        if self.last > _LAST_NUMBER:  # there must be room behind it
+            raise _damage("its numbers are none of ours")
 
     def _begin(self, log_pages: int) -> None:
         execute = self._connection.execute
         execute("PRAGMA locking_mode = EXCLUSIVE")
         (tables,) = self._one("SELECT count(*) FROM sqlite_master")
         (version,) = self._one("PRAGMA user_version")
-        if tables and version != VERSION:
-            import sqlite3  # noqa: PLC0415 - as above
-
-            error = sqlite3.DatabaseError(f"it is no spool of version {VERSION}")
-            error.sqlite_errorcode = sqlite3.SQLITE_NOTADB
-            raise error
+        if tables and version not in (1, VERSION):
+            raise _damage(f"it is no spool of version {VERSION}")
         execute("PRAGMA journal_mode = WAL")
         execute(f"PRAGMA wal_autocheckpoint = {log_pages}")
         if not tables:
             with self._transaction("FULL"):
-                execute("CREATE TABLE kept (number INTEGER PRIMARY KEY, at REAL, topic TEXT, payload TEXT)")
+                columns = "number INTEGER PRIMARY KEY, at REAL, topic TEXT, payload TEXT, sum INTEGER"
+                execute(f"CREATE TABLE kept ({columns})")
                 execute("CREATE TABLE lost (number INTEGER)")
                 execute("INSERT INTO lost VALUES (0)")
                 execute(f"PRAGMA user_version = {VERSION}")
             _sync(self._path.parent)
+        elif version != VERSION:
+            with self._transaction("FULL"):
+                execute("ALTER TABLE kept ADD COLUMN sum INTEGER")
+                execute(f"PRAGMA user_version = {VERSION}")
 
     def add(self, rows: Iterable[Row], oldest: float, lost: int) -> int:
         """Append; what is older than `oldest` or has no room leaves, and `lost` with it is noted; gives how many did.
@@ -99,7 +110,9 @@ class SpoolFile:
         """
         new = list(rows)
         with self._transaction("FULL"):
-            self._connection.executemany("INSERT INTO kept VALUES (?, ?, ?, ?)", new)
+            self._connection.executemany(
+                "INSERT INTO kept VALUES (?, ?, ?, ?, ?)", ((*row, _sum(row.topic, row.payload)) for row in new)
+            )
             before = left = self.count + len(new)
             while left and self._pages() > self._most_pages:
                 left -= self._delete_oldest(1 + left // _PART)
@@ -119,11 +132,12 @@ class SpoolFile:
 
     def _has_older(self, oldest: float) -> bool:
         first = self._connection.execute("SELECT at FROM kept ORDER BY number LIMIT 1").fetchone()
-        return first is not None and bool(first[0] < oldest)
+        return first is not None and not (isinstance(first[0], float) and first[0] >= oldest)
 
     def _delete_oldest(self, count: int, until: float = inf) -> int:
         """Of the `count` oldest those before that moment; gives how many they were."""
-        query = "DELETE FROM kept WHERE number IN (SELECT number FROM kept ORDER BY number LIMIT ?) AND at < ?"
+        query = "DELETE FROM kept WHERE number IN (SELECT number FROM kept ORDER BY number LIMIT ?) AND "
+        query += "(typeof(at) <> 'real' OR at < ?)"  # what the disk has spoilt is older than anything
         return self._connection.execute(query, (count, until)).rowcount
 
     def _note_lost(self, lost: int) -> None:
@@ -131,11 +145,22 @@ class SpoolFile:
             self._connection.execute("UPDATE lost SET number = ?", (lost,))
 
     def head(self, count: int) -> list[Row]:
-        """The oldest ones, at most `count`."""
-        found = self._connection.execute(
-            "SELECT number, at, topic, payload FROM kept ORDER BY number LIMIT ?", (count,)
-        )
-        return [Row(*row) for row in found]
+        """The oldest ones, at most `count`. What is not as it was written leaves, and is noted as lost."""
+        while True:
+            found = self._connection.execute(_OLDEST, (count,)).fetchall()
+            rows = [_sound(*row) for row in found]
+            spoilt = [row[0] for row, sound in zip(found, rows, strict=True) if sound is None]
+            if not spoilt:
+                break
+            with self._transaction("NORMAL"):
+                gone = self._connection.executemany("DELETE FROM kept WHERE number = ?", ((one,) for one in spoilt))
+                self._note_lost(self.lost + len(spoilt))
+            if gone.rowcount < len(spoilt):  # no search finds what is there
+                raise _damage("it is out of order")
+            self.count, self.lost = self.count - len(spoilt), self.lost + len(spoilt)
+        if len(rows) < min(count, self.count):
+            raise _damage("it holds less than it says")
+        return [row for row in rows if row is not None]
 
     def remove(self, numbers: Iterable[int]) -> None:
         """Delete; numbers that are not there do no harm. After a power loss the last of them may be there again."""
@@ -168,12 +193,39 @@ class SpoolFile:
             raise
 
     def _one(self, query: str) -> tuple[int, ...]:
-        row: tuple[int, ...] = self._connection.execute(query).fetchone()
-        return row
+        row = self._connection.execute(query).fetchone()
+        if row is None or not all(isinstance(one, int) for one in row):
+            raise _damage("a number is missing in it")
+        found: tuple[int, ...] = row
+        return found
 
     def _pages(self) -> int:
         (pages,), (free,) = self._one("PRAGMA page_count"), self._one("PRAGMA freelist_count")
         return pages - free
+
+
+def _sum(topic: str, payload: str) -> int:
+    return zlib.crc32(f"{topic}\0{payload}".encode())
+
+
+def _sound(number: int, at: object, topic: object, payload: object, check: object) -> Row | None:
+    """The row, unless the disk has made another one of it; those of version 1 have no sum."""
+    if not isinstance(at, float) or not isinstance(topic, bytes) or not isinstance(payload, bytes):
+        return None
+    if check is not None and check != zlib.crc32(topic + b"\0" + payload):
+        return None
+    try:
+        return Row(number, at, topic.decode(), payload.decode())
+    except UnicodeDecodeError:
+        return None
+
+
+def _damage(what: str) -> Exception:
+    import sqlite3  # noqa: PLC0415 - as above
+
+    error = sqlite3.DatabaseError(what)
+    error.sqlite_errorcode = _NO_DATABASE
+    return error
 
 
 def _sync(folder: Path) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import TypeVar
@@ -17,7 +17,7 @@ from mbusd.line.transport import Port, ProtocolFactory, TransportError, open_por
 from mbusd.mbus.frames import Frame, LongFrame, ShortFrame, encode, parse
 from mbusd.mbus.link import Conversation
 from mbusd.mbus.master import req_ud2, snd_nke
-from mbusd.memory import Memory
+from mbusd.memory import Memory, Remembered
 from mbusd.model import BusChanged, FoundMeter, MeterChanged, Outcome, Reading, ReadingTaken, ScanChanged, ScanMode
 from mbusd.poller import Poller
 from mbusd.polling import interludes
@@ -512,6 +512,36 @@ async def test_of_two_meters_at_one_address_the_other_is_read_by_its_secondary_a
     exchanged.meters[0].recognise(HEAT_OF_SON)
     assert exchanged.adopt(Survey(findings=both[1:])) == []
     assert len(exchanged.meters) == 1  # it stands in the other one's place
+
+
+def kept_from_a_scan(*addresses: str) -> Memory:
+    memory = Memory()
+    memory.keep_meters("cellar", tuple(Remembered(address, NOON.replace(tzinfo=UTC)) for address in addresses))
+    return memory
+
+
+@pytest.mark.parametrize(
+    ("own", "discover", "number"),
+    [
+        ([], None, 0),
+        (["00000005"], None, 1),
+        (["00000005", "00000006"], None, 0),
+        (["00000005"], "off", 0),
+        ([5], None, 1),
+    ],
+)
+def test_who_writes_some_of_the_meters_into_the_file_is_told_of_the_others(
+    own: list[object], discover: str | None, number: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They were read until then by themselves."""
+    listed = [{"address": address} for address in own]
+    more = {} if discover is None else {"discover": discover}
+    memory = kept_from_a_scan("00000005EE4D0104", "00000006EE4D0104")
+    roster = Roster(settings("/dev/simulated", *listed, **more), Seen(), Random(1), memory)  # noqa: S311
+    told = [message for message in caplog.messages if "read no more" in message]
+    assert len(told) == (number > 0)
+    assert all(f"{number} meters that a search has found" in message for message in told)
+    assert len(roster.meters) == (len(own) or 2)
 
 
 # ------------------------------------------------------------------------------------------------ when the port goes

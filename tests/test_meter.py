@@ -523,6 +523,16 @@ def test_who_may_harm_a_battery_is_told_once(
     assert all(record.levelno == logging.INFO for record in caplog.records)
 
 
+def test_who_is_to_be_read_more_often_by_request_may_harm_its_battery_too(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "mbusd")
+    known = a_meter(interval="1h")
+    known.recognise(HEAT_OF_SON)
+    for interval in ("30s", "30s", "1h"):
+        known.change_interval(interval, now=0.0)
+    (advice,) = caplog.messages
+    assert "asked every 30s, but such meters live on a battery as a rule" in advice
+
+
 @pytest.mark.parametrize(
     ("address", "recipe"),
     [

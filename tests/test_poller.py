@@ -426,7 +426,7 @@ async def test_an_exchanged_meter_is_read_twice_before_it_is_believed(
         again = await asked(poller, "m5")
     assert outcome.readings[0].identity.identification == "87654321"
     assert again.error is None
-    assert wire.resets() == [5] * 2  # at first contact, and before the second look
+    assert wire.resets() == [5] * 3  # at first contact, before the second look, and after that for the one before
     assert seen.infos("m5")[-1].identity == outcome.readings[0].identity
     warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(warnings) == 1
@@ -454,6 +454,26 @@ async def test_strangers_that_come_only_once_are_not_believed(tmp_path: Path) ->
     assert "87654321" in outcome.error
     assert "are there two meters at this address?" in outcome.error
     assert [reading.identity.identification for reading in seen.readings("m5")] == ["00000005"]
+
+
+async def test_a_stranger_is_not_believed_while_the_meter_of_this_address_is_there(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Louder than the other one, twice running: by its secondary address the other one answers still."""
+    caplog.set_level(logging.ERROR, "mbusd")
+    mine, stranger = meter(5), meter(5, identification="87654321")
+    wire = Wiretap(mine)
+    async with house(wire, tmp_path, *named(5)) as (poller, seen):
+        await asked(poller, "m5")
+        wire.before = lambda frame: wire.meters.__setitem__(
+            slice(None), [stranger] if isinstance(frame, ShortFrame) and frame.address == 5 else [mine]
+        )
+        outcome = await asked(poller, "m5")
+        assert outcome.error is not None
+        assert "87654321EE4D0104 answers, and 00000005EE4D0104 is the meter of this address" in outcome.error
+        wire.before = lambda _: wire.meters.__setitem__(slice(None), [mine])
+        assert (await asked(poller, "m5")).error is None
+    assert {reading.identity.identification for reading in seen.readings("m5")} == {"00000005"}
 
 
 async def test_after_failures_the_first_to_be_understood_must_come_twice(tmp_path: Path) -> None:

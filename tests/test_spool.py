@@ -448,6 +448,56 @@ def test_what_comes_when_the_file_turns_out_to_be_damaged_is_in_the_new_one(
     assert len(warnings(caplog)) == 1
 
 
+@pytest.mark.parametrize(
+    "change",
+    ["payload = '7'", "topic = 'mbusd/flat_2/history'", "payload = cast(x'ff' AS TEXT)", "payload = NULL", "at = 'x'"],
+)
+def test_a_message_that_the_disk_has_changed_is_lost_and_no_other(change: str, tmp_path: Path) -> None:
+    """Nobody hears a value that no meter has sent."""
+    earlier = spool_in(tmp_path)
+    fill(earlier, 1, 2, 3)
+    earlier.close()
+    connection = sqlite3.connect(tmp_path / FILE)
+    connection.execute(f"UPDATE kept SET {change} WHERE number = 2")  # noqa: S608 - of this test
+    connection.commit()
+    connection.close()
+    spool = spool_in(tmp_path)
+    assert [kept.payload for kept in spool.head(10)] == ["1", "3"]
+    assert (len(spool), spool.lost) == (2, 1)
+    fill(spool, 4)
+    assert waiting(spool) == [1, 3, 4]
+    spool.close()
+    assert spool_in(tmp_path).lost == 1
+
+
+def test_a_moment_that_the_disk_has_changed_keeps_nobody_waiting(tmp_path: Path) -> None:
+    earlier = spool_in(tmp_path, most_age=10.0)
+    fill(earlier, 1, 2)
+    earlier.close()
+    connection = sqlite3.connect(tmp_path / FILE)
+    connection.execute("UPDATE kept SET at = 'x' WHERE number = 1")
+    connection.commit()
+    connection.close()
+    spool = spool_in(tmp_path, most_age=10.0)
+    fill(spool, 5)
+    assert waiting(spool) == [2, 5]
+
+
+def test_a_file_of_an_earlier_version_is_taken_over(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / FILE)
+    connection.execute("CREATE TABLE kept (number INTEGER PRIMARY KEY, at REAL, topic TEXT, payload TEXT)")
+    connection.execute("CREATE TABLE lost (number INTEGER)")
+    connection.execute("INSERT INTO lost VALUES (4)")
+    connection.execute("INSERT INTO kept VALUES (1, ?, ?, '1')", (NOON, TOPIC))
+    connection.execute("PRAGMA user_version = 1")
+    connection.commit()
+    connection.close()
+    spool = spool_in(tmp_path)
+    fill(spool, 2)
+    assert waiting(spool) == [1, 2]
+    assert spool.lost == 4
+
+
 def test_an_empty_file_is_a_new_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / FILE).touch()
     spool = spool_in(tmp_path)

@@ -27,6 +27,10 @@ from tests.relay import deaf_server
 from tests.wires import PATIENCE, converter, terminal
 
 
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 class Ear(asyncio.Protocol):
     """Hears bytes and the end of the port."""
 
@@ -157,6 +161,17 @@ async def test_a_device_that_vanishes_ends_the_port() -> None:
         await open_port(Port(pty.device), lambda: ear)
         pty.unplug()
         assert await asyncio.wait_for(ear.ended, PATIENCE) is not None
+
+
+async def test_a_device_that_vanishes_while_it_is_opened_is_a_port_that_cannot_be_opened() -> None:
+    def unplugged() -> Ear:
+        pty.unplug()
+        return Ear()
+
+    before = open_files()
+    with terminal() as pty, pytest.raises(TransportError, match=pty.device):
+        await open_port(Port(pty.device), unplugged)
+    assert open_files() == before
 
 
 # ------------------------------------------------------------------------------------------------ TCP

@@ -178,8 +178,13 @@ async def _open_serial(port: Port, protocol: ProtocolFactory) -> asyncio.Transpo
     with contextlib.suppress(ValueError, OSError, NotImplementedError):
         device.set_low_latency_mode(True)  # drivers that have no such mode refuse it; nothing is lost
     marked = MarkedPort(protocol())
-    transport, _ = await serial_asyncio.connection_for_serial(asyncio.get_running_loop(), lambda: marked, device)
-    marked.is_marked = mark_errors(device.fileno())  # behind all settings of pyserial, before the first byte is read
+    try:  # it sets the device once more: that may be gone by now, or refuse only now what it cannot do
+        transport, _ = await serial_asyncio.connection_for_serial(asyncio.get_running_loop(), lambda: marked, device)
+        marked.is_marked = mark_errors(device.fileno())  # behind all that pyserial sets, before the first byte is read
+    except (serial.SerialException, OSError, ValueError, termios.error) as error:
+        device.close()
+        plain = OSError(*error.args) if isinstance(error, termios.error) else error
+        raise TransportError(port.name, _serial_trouble(port, plain)) from error
     return transport  # type: ignore[no-any-return]  # pyserial-asyncio has no types
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from mbusd import clock
 from mbusd.line.bus import Bus
 from mbusd.line.transport import RateError, TransportError
-from mbusd.mbus.address import PrimaryAddress
+from mbusd.mbus.address import PrimaryAddress, SecondaryAddress
 from mbusd.mbus.errors import MBusError, NoAnswer, Refused, WrongMeter
 from mbusd.mbus.link import Conversation, in_manner
 from mbusd.mbus.master import Interrupted, LinkState, ReadOut, read_out
@@ -105,7 +105,23 @@ class Attendance:
             raise WrongTurn(f"{again.address} answers, and {turns.owner.address} is the meter of this address")
         if again.address != result.address:
             raise NoAnswer(f"{result.address} answers, then {again.address}: are there two meters at this address?")
+        if turns is not None and await self._still_answers(meter, turns.owner):
+            for who in (SecondaryAddress(turns.owner.address), again.address):
+                turns.hears(who, time.monotonic())
+            self._health.shares(meter, turns.verdict(str(meter.settings.address)))
+            raise WrongTurn(f"{again.address} answers, and {turns.owner.address} is the meter of this address")
         return again
+
+    async def _still_answers(self, meter: Meter, owner: Identity) -> bool:
+        """Whether the meter that was here answers by its secondary address: then it was not exchanged."""
+        meter.link = LinkState()
+        meter.spend(time.time())
+        conversation = read_out(SecondaryAddress(owner.address), meter.recipe, LinkState())
+        try:
+            found = await self._bus.run(in_manner(conversation, meter.recipe.manner))
+        except MBusError:
+            return False
+        return found.is_from(owner.address)
 
     def _is_strange(self, meter: Meter, result: ReadOut) -> bool:
         """Whether it is not from the meter that was here, as far as anybody was; who answers by turns is noted."""

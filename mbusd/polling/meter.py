@@ -165,6 +165,8 @@ class Meter:
         start = now if isinstance(interval, str) else max(now, old.asked_at + interval)
         self.schedule = _schedule(interval, self.zone, start, 0.0, self.settings.offline_after)
         self.schedule.failures, self.schedule.asked_at = old.failures, old.asked_at
+        if self.schedule.interval != old.interval:
+            self._advise()
 
     def _schedules(self, *, of_alarms: bool = True) -> "list[Schedule | Timetable]":
         quick = None if self.activity is None else self.activity.schedule
@@ -216,6 +218,14 @@ class Meter:
         self.identity = identity
         quirks = for_meter(identity.manufacturer, identity.version, identity.medium)
         self.recipe = _shared(recipe_for(_chosen(self.settings), quirks))
+        self._advise()
+
+    def _advise(self) -> None:
+        """Tell its owner if it is asked more often than is good for its battery."""
+        identity = self.identity
+        if identity is None:
+            return
+        quirks = for_meter(identity.manufacturer, identity.version, identity.medium)
         alarms = None if self.alarms is None else self.alarms.interval
         quick = None if self.activity is None else self.activity.interval
         interval = min((one for one in (quick, self.schedule.interval) if one is not None), default=None)

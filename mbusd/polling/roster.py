@@ -54,6 +54,8 @@ class Roster:
             self._add(meter)
         if self._discovers:
             self._recall()
+        elif settings.discover is None:
+            self._tell_dropped()
         self._before = ()
 
     @property
@@ -124,6 +126,23 @@ class Roster:
             shares = not one.is_selectable and numbers[one.address] > 1
             self._decide(replace(one, remark=_SHARED) if shares else one, there)
         self._remember()
+
+    def _tell_dropped(self) -> None:
+        """Whoever writes a few of the meters that were found into the file reads only those: that may surprise."""
+        listed = [meter.settings.address for meter in self.meters]
+        found = [address for address in map(parse_address, self._kept) if isinstance(address, SecondaryAddress)]
+        others = [
+            one for one in found if not any(isinstance(at, SecondaryAddress) and at.matches(one) for at in listed)
+        ]
+        number = len(others) - sum(isinstance(at, PrimaryAddress) for at in listed)
+        if number > 0:
+            log.warning(
+                "bus %s: %d meters that a search has found are read no more, for `meters` does not list them (%s …); "
+                "list them as well, or write `discover: both`",
+                self._settings.name,
+                number,
+                others[0],
+            )
 
     def _remember(self) -> None:
         if not self._discovers:

@@ -30,7 +30,7 @@ def components_of(reading: Reading, *, newer_classes: bool) -> Components:
     components: Components = {}
     for item in reading.measurements:
         look = _look(item, group, newer_classes=newer_classes, zoned=zoned)
-        components[item.key] = look.component(item)
+        components[component_key(item)] = look.component(item)
         if item.quantity == "error_flags" and item.kind == "bits" and look.enabled:
             components[f"{item.key}_problem"] = {
                 "p": "binary_sensor",
@@ -40,6 +40,11 @@ def components_of(reading: Reading, *, newer_classes: bool) -> Components:
                 "val_tpl": _any_bit(item.key),
             }
     return components
+
+
+def component_key(item: Measurement) -> str:
+    """Of a measurement. What its owner makes another quantity of is another entity: its statistics are, too."""
+    return f"{item.key}_{item.quantity}" if item.is_relabelled else item.key
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from mbusd.exact_json import JsonValue, dumps
 from mbusd.model import Identity, Reading
-from mbusd.sinks.entities import DOCUMENT, Component, Components, components_of, sentence, slug, template
+from mbusd.sinks.entities import DOCUMENT, Component, Components, component_key, components_of, sentence, slug, template
 from mbusd.sinks.inert import inert
 from mbusd.sinks.makers import maker
 
@@ -22,7 +22,7 @@ BATTERY_FLAGS = frozenset({"battery_low", "low_battery"})
 _STATUS = f"{{% set words = {DOCUMENT}.get('status') %}}"
 _TERMINAL = re.compile("[a-z][0-9]")  # t1, v2, l3
 _CAPITALS = {"eeprom": "EEPROM"}
-_METERS = re.compile("(.*water|electricity|gas|heat|steam|oil|cooling|heat cooling|compressed air|pressure)( inlet)?")
+_METERS = re.compile("(.*water|electricity|gas|heat|steam|oil|cooling|heat/cooling|compressed air|pressure)( inlet)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +91,9 @@ def meter_payload(discovery: Discovery, reading: Reading, place: Place) -> Paylo
     identifier = discovery.meter_id(reading.identity, meter, is_second=place.is_second)
     device = _meter_device(discovery, reading, identifier, place)
     values = components_of(reading, newer_classes=discovery.newer_classes)
-    for key in place.own_names & values.keys():
-        values[key]["name"] = sentence(key)
+    for item in reading.measurements:
+        if item.key in place.own_names:
+            values[component_key(item)]["name"] = sentence(item.key)
     components: Components = {**values, **_extras(base, reading)}
     if place.has_alarms:
         components["alarm"] = _alarm(f"{base}/{meter}/alarm")
@@ -124,7 +125,7 @@ def _meter_device(discovery: Discovery, reading: Reading, identifier: str, place
     device: Payload = {
         "ids": [identifier],
         "name": reading.meter if is_named else _stand_in(identity, kind, has_double=place.has_double),
-        "mf": identity.manufacturer or "unknown",
+        "mf": maker(identity.manufacturer) or "unknown",
         "mdl": reading.model or kind,
         "via_device": discovery.bus_id(place.bus) if place.bus else discovery.bridge_id,
     }
@@ -163,7 +164,7 @@ def is_called_alike(one: Identity, other: Identity) -> bool:
 
 
 def _model(medium_name: str) -> str:
-    words = sentence(medium_name)
+    words = sentence(medium_name).replace("eat cooling", "eat/cooling")
     if medium_name in ("unknown", "other", "reserved", "wildcard"):
         return "M-Bus meter"
     meter = _METERS.fullmatch(words.lower())

@@ -83,9 +83,11 @@ def bus_payload(discovery: Discovery, bus: str) -> Payload:
         "scan": _button("Scan", "mdi:magnify", f"{request}/scan", asked),
         "read_all": _button("Read all", "mdi:refresh", f"{request}/read_all", asked),
     }
+    # a bus without a name is called mbus
+    name = "M-Bus" if slug(bus) in ("mbus", "m_bus") else f"M-Bus {bus}"
     device: Payload = {
         "ids": [identifier],
-        "name": f"M-Bus {bus}" if base == "mbusd" else f"M-Bus {bus} ({base})",
+        "name": name if base == "mbusd" else f"{name} ({base})",
         "mf": "mbusd",
         "mdl": "M-Bus",
         "via_device": discovery.bridge_id,

@@ -64,6 +64,7 @@ class Publisher:
         self._said = Said(self._topics, mqtt)
         self._remains = Remains()
         self._is_listed = self._has_learnt = False
+        self._counted = 0  # meters, as last said
         self._buses = BusReports(self._topics)
         self.meters_changed = False
 
@@ -152,6 +153,8 @@ class Publisher:
         self.meters_changed = False
         self._is_listed = True
         yield self._topics.of_meters(self._meters)
+        if len(self._meters) != self._counted:
+            yield self._info()
 
     def again(self) -> Iterator[Message]:
         """All that is retained of settings and meters, for a broker that may have lost it; made one after the other."""
@@ -362,7 +365,9 @@ class Publisher:
 
     def _info(self) -> Message:
         buses = self._settings.buses
-        counts = {"buses": len(buses), "meters": sum(len(bus.meters) for bus in buses)}
+        listed = sum(len(bus.meters) for bus in buses)
+        self._counted = len(self._meters) if self._is_listed else listed  # those that a search has found stand nowhere
+        counts = {"buses": len(buses), "meters": self._counted}
         public = json.loads(self._public.text)
         return self._topics.of_info(self._version, self._started, counts, public, self._log_level)
 

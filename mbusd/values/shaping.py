@@ -127,7 +127,9 @@ def _converted(item: Measurement, unit: str | None, *, may_relabel: bool) -> Mea
         user = convert(value, item.unit or "a number", unit, item.decimals, is_difference=is_difference)
     except ValueError as error:
         if may_relabel:
-            return replace(item, unit=unit, quantity=QUANTITIES.get(unit, item.quantity), modifiers=(), effect="")
+            quantity = QUANTITIES.get(unit, item.quantity)
+            other = quantity != item.quantity
+            return replace(item, unit=unit, quantity=quantity, modifiers=(), effect="", is_relabelled=other)
         raise ValueError(f"{error}, or say its scale, too, and {unit} is what it is") from None
     return replace(item, value=user.value, unit=user.unit, decimals=user.decimals)
 

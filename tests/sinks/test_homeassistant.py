@@ -21,6 +21,7 @@ from mbusd.sinks.announcements import Announcements
 from mbusd.sinks.entities import Component, components_of
 from mbusd.sinks.homeassistant import Discovery, Payload, Place, is_called_alike, meter_payload
 from mbusd.sinks.own_devices import bridge_payload, bus_payload
+from mbusd.values.shaping import Shape, shaped
 from mbusd.values.units import to_user
 
 MAP = Path(__file__).parents[3] / "shared" / "homeassistant" / "ha_map.yaml"
@@ -309,7 +310,7 @@ def test_the_message_of_a_meter() -> None:
     assert payload["dev"] == {
         "ids": ["mbusd_123456782D2C0804"],
         "name": "heat_pump",
-        "mf": "KAM",
+        "mf": "Kamstrup",
         "mdl": "Heat meter",
         "via_device": "mbusd_bridge_bus_cellar",
         "sn": "12345678",
@@ -529,6 +530,26 @@ def test_an_entity_is_called_as_its_owner_calls_it() -> None:
     place = Place("cellar", own_names=frozenset({"house_heat", "other"}))
     each = components(meter_payload(DISCOVERY, reading(renamed, VOLUME), place))
     assert (each["house_heat"]["name"], each["volume"]["name"]) == ("House heat", "Volume")
+
+
+def test_what_its_owner_makes_another_quantity_is_another_entity() -> None:
+    """Home Assistant refuses statistics that go on in another kind of unit."""
+    pulses = replace(VOLUME, key="dimensionless", quantity="dimensionless", unit=None)
+    shape = Shape(unit={"dimensionless": "kWh"}, scale={"dimensionless": Decimal("0.01")})
+    before = components(meter_payload(DISCOVERY, reading(pulses), Place()))
+    after = components(meter_payload(DISCOVERY, shaped(reading(pulses), shape), Place(own_names=frozenset())))
+    energy = after["dimensionless_energy"]
+    assert (energy["dev_cla"], energy["unit_of_meas"]) == ("energy", "kWh")
+    assert "'dimensionless'" in str(energy["val_tpl"]).replace('"', "'")
+    assert energy["uniq_id"] != before["dimensionless"]["uniq_id"]
+    assert "dimensionless" not in after
+
+
+@pytest.mark.parametrize(("bus", "name"), [("mbus", "M-Bus"), ("cellar", "M-Bus cellar")])
+def test_the_name_of_a_bus_says_m_bus_once(bus: str, name: str) -> None:
+    payload = bus_payload(DISCOVERY, bus)
+    assert isinstance(payload["dev"], dict)
+    assert payload["dev"]["name"] == name
 
 
 # ---- the message of the daemon

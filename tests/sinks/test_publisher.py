@@ -627,6 +627,18 @@ def test_a_meter_is_called_online_or_offline_once(settled: Publisher) -> None:
     assert (availability, "online") in taken(settled, MeterChanged(info())), "it is back"
 
 
+def test_meters_that_a_search_has_found_are_counted_too() -> None:
+    one = publisher()
+    list(one.learnt())
+    list(taken(one, *pair("left", "right")))
+    (list_of_meters, *more) = said(one.meters())
+    assert list_of_meters[0] == "mbusd/bridge/meters"
+    assert [(topic, json.loads(payload)["counts"]) for topic, payload in more] == [
+        ("mbusd/bridge/info", {"buses": 1, "meters": 2})
+    ]
+    assert len(said(one.meters())) == 1  # nothing new
+
+
 def test_the_life_of_meters_and_buses(settled: Publisher) -> None:
     list(settled.take(MeterChanged(info())))
     settled.meters_changed = False
