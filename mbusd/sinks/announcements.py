@@ -195,7 +195,10 @@ class Announcements:
 
     def _keep(self, topic: str, payload: Payload, text: str) -> None:
         self._drop(topic)
-        self._known[topic] = str(payload.get("stat_t", "")), self._press.pack(text, _kind(payload))
+        self._known[topic] = (
+            str(payload.get("stat_t", "")),
+            self._press.pack(text, _kind(payload), _names_in(topic, payload)),
+        )
         name = self.name(topic)
         if name is not None:
             self._showing[name] = (*self._showing.get(name, ()), topic)
@@ -338,6 +341,14 @@ def _shown(component: Mapping[str, JsonValue]) -> str:
     said = _KEY.search(str(component.get("val_tpl", "")))
     key = str(json.loads(said[1])) if said else ""
     return "" if key in _OF_EVERY_READING else key
+
+
+def _names_in(topic: str, payload: Payload) -> tuple[str, ...]:
+    """What tells the message of this device from that of another one: its identifier, and what it is called."""
+    device = payload.get("dev")
+    name = device.get("name") if isinstance(device, Mapping) else None
+    identifier = topic.split("/")[-2]
+    return (identifier, name) if isinstance(name, str) else (identifier,)
 
 
 def _unique_ids(payload: Payload) -> set[str]:
