@@ -269,7 +269,7 @@ HOUSE = """
 22 app: __init__ buses clock config configuration/settings exact_json flood memory model orders profiles spool \
     systemd watchdog sinks/mqtt sinks/publisher sinks/requests sinks/topics
 
-23 commands/configuration: app config configuration/schema printable profiles commands/output
+23 commands/configuration: app config configuration/schema configuration/settings printable profiles commands/output
 23 commands/demo: app config printable profiles simulation/meters simulation/simulator simulation/virtual_bus \
     commands/output
 

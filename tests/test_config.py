@@ -1,12 +1,14 @@
 """The configuration file: what is wrong with it is said at once, all of it, with path and line, and without secrets."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 import yaml
 
 from mbusd import config
+from mbusd.commands.configuration import read_again
 from mbusd.config import ConfigError
 from mbusd.configuration import schema
 from mbusd.configuration.settings import Settings
@@ -234,6 +236,16 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=why) as caught:
             config.load(path, {})
         assert caught.value.problems[0].startswith(f"{path}: ")
+
+
+def test_a_reload_does_not_wait_for_a_pipe_that_stands_in_place_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("buses: [{port: /dev/x}]")
+    assert read_again(path).buses[0].port == "/dev/x"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ConfigError, match=f"{path}: this is no file"):
+        read_again(path)
 
 
 def test_the_environment_stands_in_for_the_file() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mbusd import config
 from mbusd.commands.output import say
+from mbusd.configuration.settings import Settings
 from mbusd.printable import log_to
 from mbusd.profiles import shelf_of
 
@@ -26,8 +27,18 @@ def run(path: Path | None) -> int:
     for name in _FOREIGN:
         logging.getLogger(name).setLevel(logging.WARNING)
     gc.freeze()  # all modules: looking through them for garbage takes 30 ms each time, in which nothing is read
-    asyncio.run(serve(settings, lambda: config.find(path, os.environ)[0]))
+    asyncio.run(serve(settings, lambda: read_again(path)))
     return 0
+
+
+def read_again(path: Path | None) -> Settings:
+    """The settings as they are by now. What is no file might keep us waiting for ever, and everybody with us.
+
+    Raises ConfigError.
+    """
+    if path is not None and path.exists() and not path.is_file():
+        raise config.ConfigError([f"{path}: this is no file"])
+    return config.find(path, os.environ)[0]
 
 
 def check(path: Path | None) -> int:
