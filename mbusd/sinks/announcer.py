@@ -181,7 +181,7 @@ class Announcer:
         other = None if holder in (None, meter) else infos.named(holder)
         is_double = other is not None and bool(other.online) and other.identity == identity
         is_second = self._topic_of(identity, meter) != plain or (is_double and not self._announcements.is_shown(meter))
-        if is_second and is_double and other is not None:
+        if is_second and is_double and other is not None and not _goes_by_its_place(infos.named(meter)):
             self._doubles.tell(meter, other.name, identity.address)
         return is_second
 
@@ -282,6 +282,11 @@ def shapes_of(settings: Settings) -> Shapes:
 def is_unsettled(info: MeterInfo) -> bool:
     """It has neither answered nor stayed silent yet, and will be asked before long: not by request or cron line."""
     return info.online is None and interval_seconds(info) is not None
+
+
+def _goes_by_its_place(info: MeterInfo | None) -> bool:
+    """Whether it has no name because another one has it: that is told already."""
+    return info is not None and info.name == f"{info.bus}-{info.address}"
 
 
 def _is_double(other: MeterInfo, seen: Reading) -> bool:
