@@ -178,7 +178,7 @@ HOUSE = """
     mbus/observation
 8 values/recognition: exact_json values/form values/meaning values/slots mbus/layout mbus/profile mbus/records \
     mbus/status mbus/telegram
-8 mbus/master: mbus/address mbus/errors mbus/fetching mbus/following mbus/link mbus/quirks mbus/telegram
+8 mbus/master: mbus/address mbus/errors mbus/fetching mbus/following mbus/frames mbus/link mbus/quirks mbus/telegram
 8 sinks/announcer: configuration/durations configuration/settings exact_json model values/shaping sinks/absences \
     sinks/announcements sinks/doubles sinks/homeassistant sinks/own_devices sinks/roll sinks/topics
 8 sinks/connection: configuration/settings sinks/topics

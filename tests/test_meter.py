@@ -565,6 +565,51 @@ def a_meter(**of_meter: object) -> Meter:
     return Meter.of(bus.meters[0], bus, now=0.0, phase=0.5)
 
 
+def silent(**of_meter: object) -> Meter:
+    """It was asked at second 100 for the tenth time, in vain."""
+    known = a_meter(**of_meter)
+    for _ in range(10):
+        known.has_failed(100.0)
+    return known
+
+
+def test_who_is_silent_is_tried_once_in_each_interval_until_it_is_due_again() -> None:
+    known = silent()
+    assert (known.task, known.due) == ("knock", 110.0)
+    known.knocked(110.0)
+    assert (known.task, known.due) == ("knock", 120.0)
+    for moment in (120.0, 130.0, 140.0, 150.0, 160.0):
+        known.knocked(moment)
+    assert known.task == "values"  # with all tries
+
+
+def test_who_is_heard_again_is_read_at_once() -> None:
+    known = silent()
+    known.is_heard(110.5)
+    assert (known.task, known.due) == ("values", 110.5)
+
+
+def test_the_wire_is_not_filled_with_tries() -> None:
+    """A tenth of it at the most, for one silent meter."""
+    quick, slow = silent(interval="1s"), silent(interval="1s", timeout="2s")
+    assert 103.0 < quick.due < 106.0  # at 2400 Bd
+    assert slow.due > 140.0
+
+
+@pytest.mark.parametrize("options", [{"interval": "1h"}, {"interval": "manual"}, {"interval": "0 0 * * *"}])
+def test_who_is_asked_seldom_is_not_tried_in_between(options: dict[str, object]) -> None:
+    assert silent(**options).task == "values"
+
+
+def test_a_battery_meter_that_refuses_is_left_in_peace() -> None:
+    known = a_meter()
+    for _ in range(3):
+        known.has_refused(100.0)
+    known.has_failed(110.0)
+    assert known.task == "values"
+    assert known.due > 160.0
+
+
 def test_the_recipe_of_the_configuration() -> None:
     chosen = a_meter(
         nke="never",

@@ -21,6 +21,7 @@ from mbusd.mbus.fetching import (
     understand,
 )
 from mbusd.mbus.following import follow
+from mbusd.mbus.frames import LongFrame
 from mbusd.mbus.link import ATTEMPTS, Conversation
 from mbusd.mbus.quirks import Recipe
 from mbusd.mbus.telegram import Telegram
@@ -32,6 +33,7 @@ __all__ = [  # with what a read-out is made of
     "LinkState",
     "ReadOut",
     "address_of",
+    "knock",
     "read_out",
     "req_ud2",
     "reset",
@@ -120,6 +122,22 @@ def read_out(
     if link.before and _access_number(link.before[0]) != _access_number(result.telegrams[0]):
         counts = True
     return replace(result, link=LinkState(result.link.fcb, result.telegrams, counts, insists))
+
+
+def knock(address: Address, recipe: Recipe) -> Conversation[bool]:
+    """Whether the begin of a read-out, tried once, brings a telegram: an E5 alone does not say that data will come."""
+    conversation = read_out(address, recipe, attempts=1)
+    try:
+        request = next(conversation)
+        while True:
+            reply = yield request
+            if isinstance(reply, LongFrame):
+                return True
+            request = conversation.send(reply)
+    except (StopIteration, MBusError):
+        return False
+    finally:
+        conversation.close()
 
 
 def _is_old(result: ReadOut, link: LinkState, address: Address) -> bool:

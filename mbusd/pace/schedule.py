@@ -35,7 +35,10 @@ class Schedule:
         self._next(now, self._stretch)
 
     def failed(self, now: float) -> None:
-        """The meter did not answer: as usual at first, then ever more rarely, down to once a minute as a rule."""
+        """The meter did not answer: as usual at first, then ever more rarely, down to once a minute as a rule.
+
+        Whether it is back before that, others may find out by asking less of it.
+        """
         self.failures, self.asked_at = self.failures + 1, now
         if self.interval is None:
             return
@@ -50,6 +53,11 @@ class Schedule:
             return
         self._stretch = min(2 * self._stretch, max(1.0, LONGEST_PAUSE / self.interval))
         self._next(now, self._stretch)
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the meter wants to be asked less often than its owner does."""
+        return self._stretch > 1.0
 
     def skip(self, until: float) -> None:
         """Nothing before then; next at the place in the grid after it."""

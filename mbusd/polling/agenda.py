@@ -20,7 +20,7 @@ than two rates, so long for each of the others."""
 STARVED_SECONDS = 600.0
 """What is due for longer gets every second turn, however many requests of people there are."""
 
-Task = Literal["values", "alarms"]
+Task = Literal["values", "alarms", "knock"]
 
 
 class Errand(NamedTuple):
@@ -127,14 +127,14 @@ class Agenda:
             return None
         alarms = [(other, other.alarms) for other in self._meters if other.alarms is not None]
         errands = [Errand(other, "alarms", plan.due, plan.asked_at) for other, plan in alarms if other.name is not None]
-        return min((Errand(one, "values", one.due, one.schedule.asked_at), *errands), key=_since)
+        return min((Errand(one, one.task, one.due, one.schedule.asked_at), *errands), key=_since)
 
     def _due(self, now: float) -> list[Errand]:
         """By all meters' schedules. A meter without a name is asked for alarms when a read-out has told one."""
         alarms = [(one, one.alarms) for one in self._meters if one.alarms is not None and one.alarms.due <= now]
         values = [(one, since) for one in self._meters if (since := one.due) <= now]
         return [
-            *(Errand(one, "values", since, one.schedule.asked_at) for one, since in values),
+            *(Errand(one, one.task, since, one.schedule.asked_at) for one, since in values),
             *(Errand(one, "alarms", plan.due, plan.asked_at) for one, plan in alarms if one.name is not None),
         ]
 

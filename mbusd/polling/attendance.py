@@ -16,7 +16,7 @@ from mbusd.line.transport import RateError, TransportError
 from mbusd.mbus.address import PrimaryAddress, SecondaryAddress
 from mbusd.mbus.errors import MBusError, NoAnswer, Refused, WrongMeter
 from mbusd.mbus.link import Conversation, in_manner
-from mbusd.mbus.master import Interrupted, LinkState, ReadOut, read_out
+from mbusd.mbus.master import Interrupted, LinkState, ReadOut, knock, read_out
 from mbusd.model import Change, Emit, Identity, Outcome, Reading, ReadingTaken
 from mbusd.normalise import reading
 from mbusd.polling.health import Health, Opinion
@@ -82,6 +82,24 @@ class Attendance:
             self._health.succeeded(meter)
             self._succeeded(meter, taken)
         self._roster.settle()
+
+    async def knock(self, meter: Meter) -> None:
+        """Try once whether a silent meter is back: then it is read. Nobody hears of it."""
+        if meter.refusal(time.time()) is not None:
+            meter.knocked(time.monotonic())
+            await asyncio.sleep(0)
+            return
+        meter.spend(time.time())
+        meter.link = LinkState()
+        is_heard = False
+        try:
+            is_heard = await self._bus.run(in_manner(knock(meter.settings.address, meter.recipe), meter.recipe.manner))
+        except TransportError:
+            await asyncio.sleep(0)
+        if is_heard:
+            meter.is_heard(time.monotonic())
+        else:
+            meter.knocked(time.monotonic())
 
     async def _read_out(self, meter: Meter, *, is_forced: bool) -> ReadOut:
         """One read-out; a second one before a stranger is believed.

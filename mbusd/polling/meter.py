@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
 from functools import lru_cache
+from typing import Literal
 
 from mbusd.configuration.durations import interval_of
 from mbusd.configuration.pace_settings import too_often
@@ -27,6 +28,9 @@ from mbusd.trust.plausibility import Counters
 from mbusd.values.shaping import Shape
 
 log = logging.getLogger(__name__)
+
+KNOCK_SHARE = 0.1  # of the wire, that one silent meter may take
+KNOCKS, KNOCK_BITS, WINDOW_SECONDS = 2, 400, 0.05  # it consists of two requests; each with its silence
 
 
 @dataclass(slots=True, eq=False)
@@ -51,6 +55,7 @@ class Meter:
     answers: bool | None = None  # None: not asked yet
     keys: tuple[tuple[str, str | None, str], ...] = ()
     alarm: Alarm | None = None  # the last one
+    knock_at: float = math.inf  # when it is tried once, between read-outs that it has failed to answer
     names: Names | None = None  # of all meters
     has_double: bool = False  # another one has its secondary address for a name
 
@@ -98,7 +103,18 @@ class Meter:
 
     @property
     def due(self) -> float:
-        """When its values are, in seconds of the monotonic clock. At work it is quick, and still keeps a cron line."""
+        """When it is to be asked, in seconds of the monotonic clock: for its values, or whether it is back."""
+        due = self.schedule.due if self.activity is None else self._values_due
+        return min(due, self.knock_at)
+
+    @property
+    def task(self) -> Literal["values", "knock"]:
+        """What it is asked for then."""
+        return "knock" if self.knock_at < self._values_due else "values"
+
+    @property
+    def _values_due(self) -> float:
+        """At work it is quick, and still keeps a cron line."""
         if self.activity is None or self.activity.schedule is None:
             return self.schedule.due
         usual = self.schedule.due if isinstance(self.schedule, Timetable) else math.inf
@@ -110,6 +126,7 @@ class Meter:
             self.schedule.look(now, wall)
         if self.budget is not None and self.budget.is_spent(wall):
             full = now + self.budget.full_at(wall) - wall
+            self.knock_at = math.inf
             for one in self._schedules():
                 one.skip(full)
 
@@ -125,6 +142,7 @@ class Meter:
     def was_read(self, taken: Reading, now: float) -> None:
         """A read-out has brought this, as it is published."""
         self.schedule.succeeded(now)
+        self.knock_at = math.inf
         if self.activity is None:
             return
         if self.activity.schedule is not None and isinstance(self.schedule, Schedule):
@@ -143,6 +161,20 @@ class Meter:
         """A read-out has failed."""
         for one in self._schedules(of_alarms=False):
             one.failed(now)
+        self.knocked(now)
+
+    def knocked(self, now: float) -> None:
+        """It has not answered: before it is due again it is tried in each interval, as far as the wire bears it."""
+        schedule, manner = self.schedule, self.recipe.manner
+        interval = schedule.interval
+        if interval is None or isinstance(schedule, Timetable) or schedule.is_refused or manner.baudrate is not None:
+            return  # with a rate of its own it would cost the others two changes
+        window = manner.window or max(manner.shortest_window, WINDOW_SECONDS)
+        self.knock_at = now + max(interval, KNOCKS * (KNOCK_BITS / self.baudrate + window) / KNOCK_SHARE)
+
+    def is_heard(self, now: float) -> None:
+        """It is back: its values are due."""
+        self.schedule.due, self.knock_at = now, math.inf
 
     def goes_silent(self) -> None:
         """It is given up for now; another one may come by the name that it had from its secondary address."""
@@ -152,6 +184,7 @@ class Meter:
 
     def has_refused(self, now: float) -> None:
         """The meter itself says that it was read too often."""
+        self.knock_at = math.inf
         for one in self._schedules(of_alarms=False):
             one.refused(now)
 

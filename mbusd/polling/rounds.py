@@ -94,6 +94,9 @@ class Rounds:
         if errand is None:
             await self._rest(min(self._agenda.pause(now), HEARTBEAT_SECONDS) if is_open else HEARTBEAT_SECONDS)
             return
+        if errand.task == "knock":
+            await self._attendance.knock(errand.meter)
+            return
         self._overload.asks(errand.meter, now)
         if errand.task == "values":
             await self._attendance.read(errand.meter, is_forced=errand.is_forced)

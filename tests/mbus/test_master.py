@@ -12,7 +12,7 @@ from mbusd.mbus.address import PrimaryAddress, SecondaryAddress, parse_address
 from mbusd.mbus.errors import DecodeError, NoAnswer, Refused, Stale, WrongMeter
 from mbusd.mbus.frames import Ack, Frame, LongFrame, Noise, ShortFrame, encode, parse
 from mbusd.mbus.link import Conversation, Reply, Request, Silence, acknowledgement, data, exchange
-from mbusd.mbus.master import MOST_TELEGRAMS, Interrupted, LinkState, ReadOut, read_out, req_ud2, select, snd_nke
+from mbusd.mbus.master import MOST_TELEGRAMS, Interrupted, LinkState, ReadOut, knock, read_out, req_ud2, select, snd_nke
 from mbusd.mbus.quirks import Nke, RawFrame, Recipe, Step
 from mbusd.mbus.telegram import Telegram, decode
 from mbusd.simulation.simulator import Behaviour, FcbMemory, Moment, SimulatedMeter
@@ -101,6 +101,26 @@ def test_a_dead_meter_costs_two_resets_and_three_requests() -> None:
     with pytest.raises(NoAnswer):
         talk(read_out(PrimaryAddress(5)), script)
     assert script.hex == [NKE_5, NKE_5, FCB_1, FCB_1, FCB_1]
+
+
+@pytest.mark.parametrize(
+    ("address", "replies", "asked", "is_heard"),
+    [
+        (PrimaryAddress(5), [E5, FIRST], [NKE_5, FCB_1], True),
+        (PrimaryAddress(5), [SILENCE, FIRST], [NKE_5, FCB_1], True),  # the first has only woken it
+        (PrimaryAddress(5), [SILENCE, SILENCE], [NKE_5, FCB_1], False),
+        (PrimaryAddress(5), [E5, NOISE], [NKE_5, FCB_1], False),
+        (METER, [SILENCE], [SELECT], False),
+    ],
+)
+def test_a_knock_tries_once_and_ends_with_the_first_telegram(
+    address: PrimaryAddress | SecondaryAddress, replies: list[Reply], asked: list[str], *, is_heard: bool
+) -> None:
+    """An E5 alone is not enough: who is busy has no data, and would be asked for them again and again."""
+    script = Script(replies)
+    assert talk(knock(address, Recipe()), script) is is_heard
+    assert script.hex == asked
+    assert not script.left
 
 
 def test_attempts_can_be_fewer() -> None:
