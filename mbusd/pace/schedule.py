@@ -41,6 +41,7 @@ class Schedule:
         """
         self.failures, self.asked_at = self.failures + 1, now
         if self.interval is None:
+            self.due = math.inf
             return
         most = max(1.0, self._rarest / self.interval)
         doublings = min(max(0, self.failures - self._patience), 30)
@@ -68,8 +69,13 @@ class Schedule:
         """How many intervals this meter is behind its schedule, which could be kept to from `since` on."""
         return max(0.0, now - max(since, self.due)) / self.interval if self.interval else 0.0
 
+    def ask_once(self, now: float) -> None:
+        """Now, for once, whatever the interval."""
+        self.due = min(self.due, now)
+
     def _next(self, now: float, stretch: float) -> None:
         if self.interval is None:
+            self.due = math.inf
             return
         places = math.floor((now - self._anchor) / self.interval) + 1
         self.due = self._anchor + max(0, places) * self.interval + (stretch - 1) * self.interval

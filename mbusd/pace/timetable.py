@@ -79,6 +79,10 @@ class Timetable:
         self._retry, self._rest = math.inf, min(max(2 * self._rest, FAR_SECONDS), LONGEST_REST)
         self._turn(now, self._rest)
 
+    def ask_once(self, now: float) -> None:
+        """Now, for once, whatever the line."""
+        self._retry = min(self._retry, now)
+
     def skip(self, until: float) -> None:
         """Nothing before then, by the monotonic clock; what would be due is left out."""
         if self._ahead is None:

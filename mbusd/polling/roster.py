@@ -173,10 +173,12 @@ class Roster:
         address = address_of(finding)
         if address is None or any(_is_it(meter, finding, there) for meter in self.meters):
             return [], None
-        unknown = [meter.label for meter in self.meters if meter.is_unknown] if finding.primary is None else []
+        unknown = [meter for meter in self.meters if meter.is_unknown] if finding.primary is None else []
         if unknown and isinstance(address, SecondaryAddress):
             self._doubtful[address] = (finding, there)
-            who = " or ".join(unknown)
+            for meter in unknown:  # nobody shall wait for a cron line, or for somebody who asks
+                meter.schedule.ask_once(time.monotonic())
+            who = " or ".join(meter.label for meter in unknown)
             why = f"{address}: perhaps it is {who}, not read yet; if not, it is read by itself once that is known"
             return [why], None
         name = self._name_of(address, finding)

@@ -63,6 +63,8 @@ class Announcements:
         before, after = _components(known), _components(payload)
         kept = {key: each for key, each in before.items() if key not in after and _shown(each) in keep}
         after = {**after, **kept}
+        if known.get("stat_t") == payload.get("stat_t"):
+            after = {key: {**each, **_ids(before.get(key, {}), each)} for key, each in after.items()}
         payload = payload | {"cmps": after}
         if payload == known:
             return messages
@@ -328,6 +330,12 @@ def _components(payload: Payload) -> dict[str, Mapping[str, JsonValue]]:
         for key, component in components.items()
         if isinstance(component, Mapping) and "p" in component and len(component) > 1
     }
+
+
+def _ids(before: Mapping[str, JsonValue], after: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """The ids that an entity had when it was announced first."""
+    is_same = before.get("p") == after.get("p") and "def_ent_id" in after
+    return {key: before[key] for key in ("def_ent_id", "obj_id") if is_same and key in before}
 
 
 def _kind(payload: Payload) -> int:

@@ -5,7 +5,6 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TypeVar
 
-from mbusd.configuration.durations import seconds
 from mbusd.configuration.settings import MeterSettings, Settings
 from mbusd.exact_json import JsonValue
 from mbusd.model import Identity, MeterInfo, Reading
@@ -14,7 +13,7 @@ from mbusd.sinks.announcements import Announcements
 from mbusd.sinks.doubles import Doubles
 from mbusd.sinks.homeassistant import Discovery, Payload, Place, is_called_alike, meter_payload
 from mbusd.sinks.own_devices import bridge_payload, bus_payload
-from mbusd.sinks.roll import Roll
+from mbusd.sinks.roll import Roll, interval_seconds, is_unsettled
 from mbusd.sinks.topics import ONLINE, Message, Source
 from mbusd.values.shaping import Shape
 
@@ -222,7 +221,10 @@ class Announcer:
             wanted = [key for key in sorted(known) if settings is None or is_wanted(key, settings.shape)]
             self._absences.expect(seen.meter, wanted)
         has_double = any(_is_double(other, seen) for other in infos.called_by_address)
-        place = _shared(replace(_place(info, settings), has_double=has_double, is_second=is_second))
+        is_new = topic not in self._announcements.topics()
+        is_successor = is_new and bool(self._announcements.superseded_by(topic, self._shows(seen.meter)))
+        place = replace(_place(info, settings), has_double=has_double, is_second=is_second, is_successor=is_successor)
+        place = _shared(place)
         absent = self._absences.keys(seen.meter)
         items = _shared(tuple((item.key, item.unit, item.kind, item.decimals) for item in seen.measurements))
         shape = (seen.identity, seen.flags, place, items, absent)
@@ -279,11 +281,6 @@ def shapes_of(settings: Settings) -> Shapes:
     return {place: meter.shape for place, meter in _meters_of(settings).items()}
 
 
-def is_unsettled(info: MeterInfo) -> bool:
-    """It has neither answered nor stayed silent yet, and will be asked before long: not by request or cron line."""
-    return info.online is None and interval_seconds(info) is not None
-
-
 def _goes_by_its_place(info: MeterInfo | None) -> bool:
     """Whether it has no name because another one has it: that is told already."""
     return info is not None and info.name == f"{info.bus}-{info.address}"
@@ -299,14 +296,6 @@ def _fits(topic: str, address: str) -> bool:
     """Whether a device may be the one of a meter that has this secondary address; F in it stands for any digit."""
     mine = topic.split("/")[-2].removeprefix("mbusd_")
     return len(address) >= DIGITS and all(one in (other, "F") for one, other in zip(address, mine, strict=False))
-
-
-def interval_seconds(info: MeterInfo) -> float | None:
-    """Between read-outs; None where they do not come so."""
-    try:
-        return seconds(info.interval)
-    except ValueError:
-        return None
 
 
 def _place(info: MeterInfo | None, settings: MeterSettings | None) -> Place:

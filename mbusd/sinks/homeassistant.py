@@ -22,6 +22,8 @@ BATTERY_FLAGS = frozenset({"battery_low", "low_battery"})
 _STATUS = f"{{% set words = {DOCUMENT}.get('status') %}}"
 _TERMINAL = re.compile("[a-z][0-9]")  # t1, v2, l3
 _CAPITALS = {"eeprom": "EEPROM"}
+_ORDERS = frozenset({"read_now", "interval"})
+"""What can be asked for while the meter is silent, too."""
 _METERS = re.compile("(.*water|electricity|gas|heat|steam|oil|cooling|heat/cooling|compressed air|pressure)( inlet)?")
 
 
@@ -83,6 +85,7 @@ class Place:
     own_names: frozenset[str] = frozenset()  # keys that its owner has chosen
     has_double: bool = False  # another meter would have the same name by kind and identification
     is_second: bool = False  # another meter says that it is the same one
+    is_successor: bool = False  # another meter had its name until now: their statistics must not become one
 
 
 def meter_payload(discovery: Discovery, reading: Reading, place: Place) -> Payload:
@@ -100,6 +103,8 @@ def meter_payload(discovery: Discovery, reading: Reading, place: Place) -> Paylo
     if place.is_periodic:
         components["interval"] = _interval(base, meter)
     availability = (f"{base}/bridge/state", f"{base}/bus/{place.bus}/state", f"{base}/{meter}/availability")
+    for key in _ORDERS & components.keys():
+        components[key]["avty"] = [{"t": topic} for topic in availability[:2]]
     payload: Payload = {
         "dev": device,
         "o": origin(discovery),
@@ -107,9 +112,15 @@ def meter_payload(discovery: Discovery, reading: Reading, place: Place) -> Paylo
         "avty": [{"t": topic} for topic in availability],
         "avty_mode": "all",
         "qos": 1,
-        "cmps": named_apart(components, str(device["name"]), identifier),
+        "cmps": named_apart(components, str(device["name"]), identifier, _object_prefix(reading, device, place)),
     }
     return {key: inert(said, key) for key, said in payload.items()}
+
+
+def _object_prefix(reading: Reading, device: Payload, place: Place) -> str:
+    """Of the ids of its entities, on which statistics hang: those of the meter before shall not go on with this one."""
+    number = reading.identity.identification
+    return f"{slug(str(device['name']))}_{slug(number)}" if place.is_successor and number else ""
 
 
 def origin(discovery: Discovery) -> Payload:

@@ -27,14 +27,14 @@ from mbusd.model import (
 )
 from mbusd.sinks.absences import is_wanted
 from mbusd.sinks.alarms import Alarms
-from mbusd.sinks.announcer import AS_SENT, Announcer, Shapes, interval_seconds, is_unsettled, shapes_of
+from mbusd.sinks.announcer import AS_SENT, Announcer, Shapes, shapes_of
 from mbusd.sinks.bus_reports import BusReports
 from mbusd.sinks.emoncms import Emoncms
 from mbusd.sinks.overgrown import Overgrown
 from mbusd.sinks.packed import Packed
 from mbusd.sinks.remains import Remains
 from mbusd.sinks.requests import Asked
-from mbusd.sinks.roll import Roll
+from mbusd.sinks.roll import Roll, interval_seconds
 from mbusd.sinks.said import Said
 from mbusd.sinks.steady import Steady
 from mbusd.sinks.topics import OFFLINE, ONLINE, Message, Topics
@@ -58,7 +58,7 @@ class Publisher:
         self._announcer = Announcer(settings, version, self)
         self._version, self._started, self._public = version, started, Packed(dumps(public_settings))
         self._log_level: str | None = None  # by request
-        self._meters = Roll(is_unsettled)
+        self._meters = Roll()
         self._steady = Steady()
         self._overgrown = Overgrown()
         self._said = Said(self._topics, mqtt)

@@ -1,7 +1,8 @@
 """The meters as the sinks know them: by their places, by their names, and who has not settled yet. Pure."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 
+from mbusd.configuration.durations import seconds
 from mbusd.model import MeterInfo
 
 Place = tuple[str, str]
@@ -11,8 +12,7 @@ Place = tuple[str, str]
 class Roll:
     """What was last told of each meter; all of it is found without a look at the others."""
 
-    def __init__(self, is_unsettled: Callable[[MeterInfo], bool]) -> None:
-        self._is_unsettled = is_unsettled
+    def __init__(self) -> None:
         self._infos: dict[Place, MeterInfo] = {}
         self._first: dict[str, Place] = {}  # by name
         self._more: dict[str, dict[Place, None]] = {}  # those who have the name of another one, too
@@ -55,7 +55,7 @@ class Roll:
             self._more.setdefault(info.name, {})[place] = None
         for known, belongs in (
             (self._by_address, info.identity is not None and info.name == info.identity.address),
-            (self._unsettled, not info.name or self._is_unsettled(info)),
+            (self._unsettled, not info.name or is_unsettled(info)),
         ):
             if belongs:
                 known[place] = info
@@ -82,3 +82,16 @@ class Roll:
             del self._first[name]
         if not others:
             self._more.pop(name, None)
+
+
+def is_unsettled(info: MeterInfo) -> bool:
+    """It has neither answered nor stayed silent yet, and will be asked before long: not by request or cron line."""
+    return info.online is None and interval_seconds(info) is not None
+
+
+def interval_seconds(info: MeterInfo) -> float | None:
+    """Between read-outs; None where they do not come so."""
+    try:
+        return seconds(info.interval)
+    except ValueError:
+        return None

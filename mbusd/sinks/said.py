@@ -2,11 +2,13 @@
 
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from mbusd.configuration.settings import MqttSettings
 from mbusd.model import MeterInfo, Reading
 from mbusd.sinks.last_said import LastSaid, states, values
 from mbusd.sinks.news import News
+from mbusd.sinks.roll import interval_seconds
 from mbusd.sinks.topics import OWN_TOPICS, Message, Topics
 
 
@@ -47,12 +49,12 @@ class Said:
 
     def availability(self, info: MeterInfo) -> Message:
         """Whether it is online."""
-        self.of(info.name).online = bool(info.online)
-        return self._topics.of_availability(info)
+        is_online = self.of(info.name).online = _is_online(info)
+        return self._topics.of_availability(replace(info, online=is_online))
 
     def new_availability(self, info: MeterInfo) -> Iterator[Message]:
         """It is retained, and said again to a broker that may have lost it: only news need be said."""
-        if self.of(info.name).online != bool(info.online):
+        if self.of(info.name).online != _is_online(info):
             yield self.availability(info)
 
     def interval(self, meter: str, text: str) -> Message:
@@ -80,3 +82,8 @@ class Said:
             for key in keys:
                 if key not in OWN_TOPICS:
                     yield self._changes.forget(self._topics.of_value(meter, key, None))
+
+
+def _is_online(info: MeterInfo) -> bool:
+    """Who is asked by request or by a cron line only is not silent before that: his last values stand until then."""
+    return bool(info.online) or (info.online is None and interval_seconds(info) is None)

@@ -351,6 +351,7 @@ def test_every_meter_has_status_time_and_button() -> None:
         "name": "Read now",
         "ic": "mdi:refresh",
         "cmd_t": "mbusd/heat_pump/get",
+        "avty": [{"t": "mbusd/bridge/state"}, {"t": "mbusd/bus/cellar/state"}],
         "uniq_id": "",
         "def_ent_id": "button.heat_pump_read_now",
         "obj_id": "heat_pump_read_now",

@@ -151,6 +151,32 @@ def test_an_exchanged_meter_goes_before_the_new_one_comes(settled: Publisher) ->
     }
 
 
+def test_statistics_of_an_exchanged_meter_do_not_go_on_with_the_new_one(settled: Publisher) -> None:
+    """They hang on the ids of entities: 2000 m³ of one and 5000 of the next would be 3000 m³ in a minute."""
+    ((_, old),) = discovered(taken(settled, ReadingTaken(reading())))
+    new = dict(discovered(taken(settled, ReadingTaken(reading(SUCCESSOR)))))[NEW]
+    ids = [{component["def_ent_id"] for component in components(payload).values()} for payload in (old, new)]
+    assert "sensor.heat_pump_energy" in ids[0]
+    assert "sensor.heat_pump_87654321_energy" in ids[1]
+    assert not ids[0] & ids[1]
+    more = reading(SUCCESSOR, energy=10, volume=1, power=5)
+    later = dict(discovered(taken(settled, ReadingTaken(more))))[NEW]
+    ids.append({component["def_ent_id"] for component in components(later).values()})
+    assert ids[1] < ids[2]  # what it had, it keeps
+
+
+@pytest.mark.parametrize(("interval", "is_online"), [("manual", True), ("0 0 * * *", True), ("1h", False)])
+def test_who_is_asked_seldom_is_not_silent_until_then(interval: str, *, is_online: bool) -> None:
+    """After a restart its last values stand: it was not asked yet."""
+    one = publisher()
+    list(one.learnt())
+    word = {True: "online", False: "offline"}
+    asked = info(interval=interval, identity=None, online=None)
+    assert ("mbusd/heat_pump/availability", word[is_online]) in taken(one, MeterChanged(asked))
+    silent = taken(one, MeterChanged(replace(asked, online=False)))
+    assert (("mbusd/heat_pump/availability", "offline") in silent) is is_online  # news only
+
+
 def test_a_meter_exchanged_while_the_daemon_was_away(settled: Publisher) -> None:
     assert settled.learn(OLD, announced())
     after = discovered(taken(settled, ReadingTaken(reading(SUCCESSOR))))

@@ -10,7 +10,7 @@ ONE = MeterInfo("one", "bus", "1", "60s", online=True)
 
 
 def roll(*infos: MeterInfo) -> Roll:
-    found = Roll(lambda info: info.online is None)
+    found = Roll()
     for info in infos:
         found.put(info)
     return found
