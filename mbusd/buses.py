@@ -74,8 +74,9 @@ class Buses:
         for poller in coming:
             poller.tell_all()
         there = {key for poller in self.pollers for key, _ in _places(poller)}
+        pending = {(poller.name, address) for poller in self.pollers for address in poller.pending}
         for key, info in before.items():
-            if key not in there:
+            if key not in there and key[:2] not in pending:
                 self._emit(MeterGone(info))
         self._start(coming)
         return _compared(staying, leaving, coming)

@@ -117,6 +117,11 @@ class Poller:
         return [meter.info(bus_is_open=self._roster.bus_is_open) for meter in self._roster.meters]
 
     @property
+    def pending(self) -> list[str]:
+        """Addresses of meters that were found, and that wait until others are known: they are not gone."""
+        return self._roster.pending
+
+    @property
     def alive_at(self) -> float:
         """When this poller last did anything, in seconds of the monotonic clock: food for a watchdog."""
         since = self.opening.since

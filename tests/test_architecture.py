@@ -89,7 +89,7 @@ HOUSE = """
 2 mbus/twins: mbus/address mbus/media
 2 sinks/entities: exact_json model sinks/homeassistant_map
 2 sinks/requests: exact_json model
-2 sinks/roll: model
+2 sinks/roll: configuration/durations model
 2 sinks/state: clock exact_json model
 2 sinks/steady: model
 2 commands/tables: exact_json model printable
@@ -179,11 +179,11 @@ HOUSE = """
 8 values/recognition: exact_json values/form values/meaning values/slots mbus/layout mbus/profile mbus/records \
     mbus/status mbus/telegram
 8 mbus/master: mbus/address mbus/errors mbus/fetching mbus/following mbus/frames mbus/link mbus/quirks mbus/telegram
-8 sinks/announcer: configuration/durations configuration/settings exact_json model values/shaping sinks/absences \
-    sinks/announcements sinks/doubles sinks/homeassistant sinks/own_devices sinks/roll sinks/topics
+8 sinks/announcer: configuration/settings exact_json model values/shaping sinks/absences sinks/announcements \
+    sinks/doubles sinks/homeassistant sinks/own_devices sinks/roll sinks/topics
 8 sinks/connection: configuration/settings sinks/topics
 8 sinks/rota: configuration/settings
-8 sinks/said: configuration/settings model sinks/last_said sinks/news sinks/topics
+8 sinks/said: configuration/settings model sinks/last_said sinks/news sinks/roll sinks/topics
 
 9 line/ear: line/bus line/parity line/transport mbus/frames
 9 polling/meter: configuration/durations configuration/pace_settings configuration/settings model names pace/activity \

@@ -171,6 +171,29 @@ async def test_a_reload_does_what_has_changed_and_nothing_else(estate: Estate) -
         assert not [topic for topic in left if "/top" in topic or "/roof" in topic or "attic" in topic]
 
 
+@pytest.mark.parametrize("interval", ["1h", "manual", "0 0 1 1 *"])
+async def test_who_writes_one_of_the_found_meters_into_the_file_by_its_address_loses_nothing(
+    interval: str, estate: Estate
+) -> None:
+    """Until that one was read it may be any of them: none is gone, and Home Assistant forgets nobody."""
+    devices = [DISCOVERY.format(f"{number}2D2C0104") for number in ("12345678", "22222222")]
+    async with estate.wires([heat_meter(), heat_meter("22222222", "04 06 07 00 00 00", address=6)]):
+        found = estate.bus("cellar", 0, **(SNAPPY | {"discover": "both", "interval": "1h"}))
+        estate.write(found)
+        async with estate.running() as listener:
+            for device in devices:
+                await listener.said(device)
+            estate.write(found | {"meters": [{"name": "house", "address": 6, "interval": interval}]})
+            assert (await ask(listener, "reload", "{}"))["status"] == "ok"
+            await listener.until(lambda ear: json.loads(ear.last[devices[1]])["stat_t"] == "mbusd/house")
+            await listener.until_last("mbusd/house/energy", "7")
+            await listener.until_last("mbusd/222222222D2C0104/energy", "")
+            await ask(listener, "read_all", "{}")
+            assert all(all(listener.payloads(device)) for device in devices)
+            await listener.until(lambda ear: {one["name"] for one in listed(ear)} == {"123456782D2C0104", "house"})
+            assert json.loads(listener.last[devices[0]])["stat_t"] == "mbusd/123456782D2C0104"
+
+
 async def test_a_bus_with_another_name_goes_on_with_what_was_found_on_it(estate: Estate) -> None:
     meters = household(NOON)
     names = {one.secondary.digits for one in meters}

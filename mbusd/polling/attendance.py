@@ -237,7 +237,6 @@ class Attendance:
         change: Change = "back" if was_silent else "found" if meter.identity is None else ""
         is_first = meter.last_read is None
         self._recognise(meter, taken)
-        self._roster.settle()  # first: who may be this one as long as nobody knows is not gone
         meter.last_read, meter.answers = taken.taken_at, True
         taken = shaped(taken.called(meter.name or "", meter.told_apart(taken.identity)), meter.shape)
         meter.was_read(taken, time.monotonic())
@@ -247,6 +246,7 @@ class Attendance:
         if change:
             log.info("%s: %s", meter.label, "answers again" if was_silent else f"found, {_describe(taken.identity)}")
         self._roster.tell(meter, change)
+        self._roster.settle()  # before its values are said: perhaps it had another name until now
         self._emit(ReadingTaken(taken))
         self._answer(meter, Outcome(readings=(taken,)))
 

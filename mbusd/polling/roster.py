@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from mbusd.configuration.settings import BusSettings, MeterSettings
 from mbusd.mbus.address import Address, PrimaryAddress, SecondaryAddress, parse_address
 from mbusd.memory import Memory, Remembered
-from mbusd.model import Change, Emit, Identity, MeterChanged, ScanMode
+from mbusd.model import Change, Emit, Identity, MeterChanged, MeterGone, MeterInfo, ScanMode
 from mbusd.normalise import identity_of
 from mbusd.polling.meter import Meter
 from mbusd.scanning.reach import address_of, is_twin, whole_of
@@ -101,10 +101,26 @@ class Roster:
     def settle(self) -> None:
         """Somebody was asked who he is: perhaps it can be decided now who was found."""
         doubtful, self._doubtful = self._doubtful, {}
-        for finding, there in doubtful.values():
+        before = len(self.meters)
+        for address, (finding, there) in doubtful.items():
             self._consider(finding, there)
+            known = self._kept.get(str(address))
+            if address not in self._doubtful and len(self.meters) == before and known is not None:
+                self._let_go(known)
+            before = len(self.meters)
         if doubtful:
             self._remember()
+
+    @property
+    def pending(self) -> list[str]:
+        """Addresses of meters that were found, and of which each may be one that was never asked."""
+        return list(map(str, self._doubtful))
+
+    def _let_go(self, known: Remembered) -> None:
+        """It goes by another name: it was one of those that were never asked."""
+        if known.identity is not None:
+            name, bus = known.identity.address, self._settings.name
+            self._emit(MeterGone(MeterInfo(name, bus, known.address, "", known.identity)))
 
     def forget(self, meter: Meter) -> str | None:
         """Read a meter no more that a scan has found; gives why not, where that cannot be."""
