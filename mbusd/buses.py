@@ -10,6 +10,8 @@ from mbusd.poller import Poller, budgets_of
 from mbusd.polling.meter import Meter
 from mbusd.profiles import Shelf
 
+_DIGITS = 8  # of a meter's number
+
 
 class Buses:
     """The pollers; they tell `emit` what comes of their meters."""
@@ -40,6 +42,13 @@ class Buses:
     def of_meter(self, name: str) -> Poller | None:
         """The bus that the meter of that name is on."""
         return next((poller for poller in self.pollers if poller.knows(name)), None)
+
+    def whole_name(self, name: str) -> str:
+        """What a meter is called that people call by its number alone, as it stands on its face."""
+        if len(name) != _DIGITS or not name.isdigit() or self.of_meter(name) is not None:
+            return name
+        meant = [one for one in self.meters if one.startswith(name)]
+        return meant[0] if len(meant) == 1 else name
 
     async def run(self) -> None:
         """All of them, until cancelled; a bug in one ends all."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import get_args
 
 from mbusd.buses import Buses
@@ -72,7 +73,8 @@ class Orders:
             case SetInterval(interval, None, bus):
                 return self._set_intervals(interval, bus or "")
             case ReadNow() | ChangeMeter() | Forget() | SetInterval():
-                meter = command.meter or ""
+                meter = self._buses.whole_name(command.meter or "")
+                command = replace(command, meter=meter)
                 poller = self._buses.of_meter(meter)
                 return await self._on_meter(poller, command) if poller else self._on_nobody(meter, command)
 

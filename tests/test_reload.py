@@ -120,6 +120,16 @@ async def test_small_requests(estate: Estate) -> None:
             assert "reload" in str((await ask(listener, "relaod", ""))["error"])
 
 
+@pytest.mark.parametrize("payload", ["12345678", '"12345678"', '{"meter": "12345678"}', "123456782D2C0104"])
+async def test_a_meter_without_a_name_is_called_by_its_number_too(payload: str, estate: Estate) -> None:
+    async with estate.wires([heat_meter()]):
+        estate.write(estate.bus("cellar", 0, {"address": 5, "interval": "1h"}))
+        async with estate.running() as listener:
+            await listener.said("mbusd/123456782D2C0104")
+            answer = await ask(listener, "read", payload)
+            assert answer["status"] == "ok"
+
+
 async def test_what_a_scan_has_found_is_read_at_once_after_a_restart_and_can_be_forgotten(estate: Estate) -> None:
     meters = household(NOON)
     names = {one.secondary.digits for one in meters}
