@@ -105,7 +105,7 @@ class Meter:
     def due(self) -> float:
         """When it is to be asked, in seconds of the monotonic clock: for its values, or whether it is back."""
         due = self.schedule.due if self.activity is None else self._values_due
-        return min(due, self.knock_at)
+        return due if due < self.knock_at else self.knock_at  # noqa: FURB136 - asked of each meter in each turn
 
     @property
     def task(self) -> Literal["values", "knock"]:
