@@ -17,8 +17,10 @@ _ERROR, _CORRUPT, _NO_DATABASE = 1, 11, 26  # SQLITE_ERROR: a table or column is
 _LAST_NUMBER = 2**62  # nobody gets there
 _COMPANIONS = ("", "-wal", "-shm", "-journal")  # a new file must not take old ones for its own
 _LOG_PAGES = 256  # of the write-ahead log, about, until the file takes it over
-_OLDEST = (  # bytes: what the disk has made of a text may be none
-    "SELECT number, at, cast(topic AS BLOB), cast(payload AS BLOB), sum FROM kept ORDER BY number LIMIT ?"
+_AT = "CASE typeof(at) WHEN 'real' THEN at END"  # what the disk has made of a number may be a text, and that none
+_OLDEST = (
+    f"SELECT number, {_AT}, cast(topic AS BLOB), cast(payload AS BLOB), "  # noqa: S608 - of this line and the one above
+    "CASE typeof(sum) WHEN 'integer' THEN sum WHEN 'null' THEN NULL ELSE -1 END FROM kept ORDER BY number LIMIT ?"
 )
 _PART = 100  # where room is needed, one of so many messages goes: seldom much is easier on the disk than often little
 
@@ -33,15 +35,16 @@ class Row(NamedTuple):
 
 
 def trouble() -> tuple[type[Exception], ...]:
-    """What everything here may raise."""
+    """What everything here may raise. UnicodeDecodeError: SQLite's own message quotes what is damaged."""
     import sqlite3  # noqa: PLC0415 - a megabyte that only a daemon with a history needs
 
-    return sqlite3.Error, OSError
+    return sqlite3.Error, OSError, UnicodeDecodeError
 
 
 def is_damage(error: Exception) -> bool:
     """Whether the file is no good any more, and not only the disk full or out of reach."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (_ERROR, _CORRUPT, _NO_DATABASE)
+    is_told = getattr(error, "sqlite_errorcode", 0) & 0xFF in (_ERROR, _CORRUPT, _NO_DATABASE)
+    return is_told or isinstance(error, UnicodeDecodeError)
 
 
 def put_aside(path: Path) -> Path:
@@ -71,7 +74,7 @@ class SpoolFile:
         try:
             self._begin(log_pages)
             self.count, self.last = self._one("SELECT count(*), coalesce(max(number), 0) FROM kept")
-            (self.lost,) = self._one("SELECT number FROM lost")
+            (self.lost,) = self._one("SELECT CASE typeof(number) WHEN 'integer' THEN number END FROM lost")
             self._check_last()
         except BaseException:
             self._connection.close()
@@ -131,7 +134,7 @@ class SpoolFile:
         return before - self.count
 
     def _has_older(self, oldest: float) -> bool:
-        first = self._connection.execute("SELECT at FROM kept ORDER BY number LIMIT 1").fetchone()
+        first = self._connection.execute(f"SELECT {_AT} FROM kept ORDER BY number LIMIT 1").fetchone()  # noqa: S608 - as above
         return first is not None and not (isinstance(first[0], float) and first[0] >= oldest)
 
     def _delete_oldest(self, count: int, until: float = inf) -> int:

@@ -450,7 +450,15 @@ def test_what_comes_when_the_file_turns_out_to_be_damaged_is_in_the_new_one(
 
 @pytest.mark.parametrize(
     "change",
-    ["payload = '7'", "topic = 'mbusd/flat_2/history'", "payload = cast(x'ff' AS TEXT)", "payload = NULL", "at = 'x'"],
+    [
+        "payload = '7'",
+        "topic = 'mbusd/flat_2/history'",
+        "payload = cast(x'ff' AS TEXT)",
+        "payload = NULL",
+        "at = 'x'",
+        "at = cast(x'ff' AS TEXT)",
+        "sum = cast(x'ff' AS TEXT)",
+    ],
 )
 def test_a_message_that_the_disk_has_changed_is_lost_and_no_other(change: str, tmp_path: Path) -> None:
     """Nobody hears a value that no meter has sent."""
@@ -468,6 +476,37 @@ def test_a_message_that_the_disk_has_changed_is_lost_and_no_other(change: str, t
     assert waiting(spool) == [1, 3, 4]
     spool.close()
     assert spool_in(tmp_path).lost == 1
+
+
+def test_a_file_whose_tables_have_no_readable_names_any_more_is_put_aside(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    earlier = spool_in(tmp_path)
+    fill(earlier, 1)
+    earlier.close()
+    data = (tmp_path / FILE).read_bytes()
+    (tmp_path / FILE).write_bytes(data.replace(b"CREATE TABLE kept", b"CR\xa0\xf4TE TABLE kept"))
+    spool = spool_in(tmp_path)
+    fill(spool, 2)
+    assert waiting(spool) == [2]
+    assert len(warnings(caplog)) == 1
+
+
+def test_a_file_whose_own_count_the_disk_has_changed_is_put_aside(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    earlier = spool_in(tmp_path)
+    fill(earlier, 1)
+    earlier.close()
+    connection = sqlite3.connect(tmp_path / FILE)
+    connection.execute("UPDATE lost SET number = cast(x'ff' AS TEXT)")
+    connection.commit()
+    connection.close()
+    spool = spool_in(tmp_path)
+    fill(spool, 2)
+    assert waiting(spool) == [2]
+    assert "a number is missing in it" in warnings(caplog)[0]
+    assert (tmp_path / f"{FILE}.broken").exists()
 
 
 def test_a_moment_that_the_disk_has_changed_keeps_nobody_waiting(tmp_path: Path) -> None:
