@@ -39,12 +39,11 @@ HOUSE = """
 0 mbus/split
 0 mbus/status
 0 mbus/vif
-0 sinks/doubles
 0 sinks/echo
 0 sinks/homeassistant_map
 0 sinks/makers
 0 sinks/obituaries
-0 sinks/overgrown
+0 sinks/oddities
 0 sinks/packed
 
 1 configuration/durations: pace/cron
@@ -180,7 +179,7 @@ HOUSE = """
     mbus/status mbus/telegram
 8 mbus/master: mbus/address mbus/errors mbus/fetching mbus/following mbus/frames mbus/link mbus/quirks mbus/telegram
 8 sinks/announcer: configuration/settings exact_json model values/shaping sinks/absences sinks/announcements \
-    sinks/doubles sinks/homeassistant sinks/own_devices sinks/roll sinks/topics
+    sinks/homeassistant sinks/oddities sinks/own_devices sinks/roll sinks/topics
 8 sinks/connection: configuration/settings sinks/topics
 8 sinks/rota: configuration/settings
 8 sinks/said: configuration/settings model sinks/last_said sinks/news sinks/roll sinks/topics
@@ -194,7 +193,7 @@ HOUSE = """
 9 mbus/probe: mbus/address mbus/errors mbus/frames mbus/link mbus/master mbus/telegram
 9 mbus/sighting: mbus/address mbus/errors mbus/frames mbus/link mbus/master mbus/observation mbus/telegram
 9 sinks/publisher: configuration/settings exact_json model sinks/absences sinks/alarms sinks/announcer \
-    sinks/bus_reports sinks/emoncms sinks/overgrown sinks/packed sinks/remains sinks/requests sinks/roll sinks/said \
+    sinks/bus_reports sinks/emoncms sinks/oddities sinks/packed sinks/remains sinks/requests sinks/roll sinks/said \
     sinks/steady sinks/topics
 9 sinks/talk: spool sinks/connection sinks/echo sinks/outbox sinks/stream sinks/topics sinks/window
 

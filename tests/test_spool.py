@@ -76,6 +76,14 @@ def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.iterdir())
 
 
+def rewrite(folder: Path, statement: str) -> None:
+    """Change the file as a failing disk might."""
+    connection = sqlite3.connect(folder / FILE)
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
+
+
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
@@ -465,10 +473,7 @@ def test_a_message_that_the_disk_has_changed_is_lost_and_no_other(change: str, t
     earlier = spool_in(tmp_path)
     fill(earlier, 1, 2, 3)
     earlier.close()
-    connection = sqlite3.connect(tmp_path / FILE)
-    connection.execute(f"UPDATE kept SET {change} WHERE number = 2")  # noqa: S608 - of this test
-    connection.commit()
-    connection.close()
+    rewrite(tmp_path, f"UPDATE kept SET {change} WHERE number = 2")  # noqa: S608 - of this test
     spool = spool_in(tmp_path)
     assert [kept.payload for kept in spool.head(10)] == ["1", "3"]
     assert (len(spool), spool.lost) == (2, 1)
@@ -498,10 +503,7 @@ def test_a_file_whose_own_count_the_disk_has_changed_is_put_aside(
     earlier = spool_in(tmp_path)
     fill(earlier, 1)
     earlier.close()
-    connection = sqlite3.connect(tmp_path / FILE)
-    connection.execute("UPDATE lost SET number = cast(x'ff' AS TEXT)")
-    connection.commit()
-    connection.close()
+    rewrite(tmp_path, "UPDATE lost SET number = cast(x'ff' AS TEXT)")
     spool = spool_in(tmp_path)
     fill(spool, 2)
     assert waiting(spool) == [2]
@@ -513,10 +515,7 @@ def test_a_moment_that_the_disk_has_changed_keeps_nobody_waiting(tmp_path: Path)
     earlier = spool_in(tmp_path, most_age=10.0)
     fill(earlier, 1, 2)
     earlier.close()
-    connection = sqlite3.connect(tmp_path / FILE)
-    connection.execute("UPDATE kept SET at = 'x' WHERE number = 1")
-    connection.commit()
-    connection.close()
+    rewrite(tmp_path, "UPDATE kept SET at = 'x' WHERE number = 1")
     spool = spool_in(tmp_path, most_age=10.0)
     fill(spool, 5)
     assert waiting(spool) == [2, 5]

@@ -101,13 +101,12 @@ class Roster:
     def settle(self) -> None:
         """Somebody was asked who he is: perhaps it can be decided now who was found."""
         doubtful, self._doubtful = self._doubtful, {}
-        before = len(self.meters)
         for address, (finding, there) in doubtful.items():
             self._consider(finding, there)
+            is_decided = address not in self._doubtful
             known = self._kept.get(str(address))
-            if address not in self._doubtful and len(self.meters) == before and known is not None:
+            if is_decided and known is not None and all(one.settings.address != address for one in self.meters):
                 self._let_go(known)
-            before = len(self.meters)
         if doubtful:
             self._remember()
 

@@ -10,8 +10,8 @@ from mbusd.exact_json import JsonValue
 from mbusd.model import Identity, MeterInfo, Reading
 from mbusd.sinks.absences import Absences, is_wanted
 from mbusd.sinks.announcements import Announcements
-from mbusd.sinks.doubles import Doubles
 from mbusd.sinks.homeassistant import Discovery, Payload, Place, is_called_alike, meter_payload
+from mbusd.sinks.oddities import Oddities
 from mbusd.sinks.own_devices import bridge_payload, bus_payload
 from mbusd.sinks.roll import Roll, interval_seconds, is_unsettled
 from mbusd.sinks.topics import ONLINE, Message, Source
@@ -36,7 +36,7 @@ class Announcer:
         self._discovery = Discovery(base, home.discovery_prefix, version, URL, home.configuration_url or "")
         self._announcements = Announcements(self._discovery)
         self._absences = Absences()
-        self._doubles = Doubles()
+        self._oddities = Oddities()
         self._shapes: dict[str, object] = {}
         self._unwanted: dict[str, frozenset[str]] = {}  # keys by meter, until it is announced again
         self._has_learnt = False
@@ -121,7 +121,7 @@ class Announcer:
     def gone(self, info: MeterInfo) -> None:
         """A meter is read no more under this name: with the next clearing its device goes, or it is another one's."""
         self._shapes.pop(info.name, None)
-        self._doubles.forget(info.name)
+        self._oddities.forget(info.name)
         self._unwanted.pop(info.name, None)
         self._absences.forget(info.name)
         if info.identity is not None:
@@ -181,7 +181,7 @@ class Announcer:
         is_double = other is not None and bool(other.online) and other.identity == identity
         is_second = self._topic_of(identity, meter) != plain or (is_double and not self._announcements.is_shown(meter))
         if is_second and is_double and other is not None and not _goes_by_its_place(infos.named(meter)):
-            self._doubles.tell(meter, other.name, identity.address)
+            self._oddities.is_double(meter, other.name, identity.address)
         return is_second
 
     def changes_hands(self, seen: Reading, infos: Roll) -> bool:

@@ -24,6 +24,8 @@ _TERMINAL = re.compile("[a-z][0-9]")  # t1, v2, l3
 _CAPITALS = {"eeprom": "EEPROM"}
 _ORDERS = frozenset({"read_now", "interval"})
 """What can be asked for while the meter is silent, too."""
+_WORDS = {"heat_cooling": "Heat/cooling"}
+"""Media whose names are no words with a space between them."""
 _METERS = re.compile("(.*water|electricity|gas|heat|steam|oil|cooling|heat/cooling|compressed air|pressure)( inlet)?")
 
 
@@ -175,7 +177,7 @@ def is_called_alike(one: Identity, other: Identity) -> bool:
 
 
 def _model(medium_name: str) -> str:
-    words = sentence(medium_name).replace("eat cooling", "eat/cooling")
+    words = _WORDS.get(medium_name) or sentence(medium_name)
     if medium_name in ("unknown", "other", "reserved", "wildcard"):
         return "M-Bus meter"
     meter = _METERS.fullmatch(words.lower())

@@ -30,7 +30,7 @@ from mbusd.sinks.alarms import Alarms
 from mbusd.sinks.announcer import AS_SENT, Announcer, Shapes, shapes_of
 from mbusd.sinks.bus_reports import BusReports
 from mbusd.sinks.emoncms import Emoncms
-from mbusd.sinks.overgrown import Overgrown
+from mbusd.sinks.oddities import Oddities
 from mbusd.sinks.packed import Packed
 from mbusd.sinks.remains import Remains
 from mbusd.sinks.requests import Asked
@@ -60,7 +60,7 @@ class Publisher:
         self._log_level: str | None = None  # by request
         self._meters = Roll()
         self._steady = Steady()
-        self._overgrown = Overgrown()
+        self._oddities = Oddities()
         self._said = Said(self._topics, mqtt)
         self._remains = Remains()
         self._is_listed = self._has_learnt = False
@@ -270,7 +270,7 @@ class Publisher:
     def _no_meter(self, name: str, keys: Iterable[str] = ()) -> Iterator[Message]:
         """Nothing is left of what was said under a name that no meter has any more."""
         self._steady.forget(name)
-        self._overgrown.forget(name)
+        self._oddities.forget(name)
         yield from self._said.clear(name, keys)
 
     def _is_called(self, name: str) -> bool:
@@ -341,7 +341,7 @@ class Publisher:
             yield Message(self._topics.availability(reading.meter), OFFLINE, is_unique=True)
         yield from self._announce(seen)
         if gone:
-            self._overgrown.tell(reading.meter, len(gone), len(known.keys))
+            self._oddities.grows(reading.meter, len(gone), len(known.keys))
             yield from self._said.clear_values(reading.meter, gone)
         yield from self._said.values(reading, self._keys(reading.meter))
         if info is not None and is_hidden:
