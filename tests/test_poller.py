@@ -476,6 +476,18 @@ async def test_a_stranger_is_not_believed_while_the_meter_of_this_address_is_the
     assert {reading.identity.identification for reading in seen.readings("m5")} == {"00000005"}
 
 
+async def test_no_look_at_the_one_before_exceeds_a_budget(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR, "mbusd")
+    wire = Wiretap(meter(5))
+    listed = named(5)[0] | {"max_reads_per_day": 3}
+    async with house(wire, tmp_path, listed) as (poller, _):
+        await asked(poller, "m5")
+        wire.meters[:] = [meter(5, identification="87654321")]
+        assert (await asked(poller, "m5")).error is None  # the second and the third
+        assert "3" in str((await asked(poller, "m5")).error)
+    assert not any(isinstance(frame, LongFrame) for frame in wire.heard)  # nobody was selected
+
+
 async def test_after_failures_the_first_to_be_understood_must_come_twice(tmp_path: Path) -> None:
     """Two meters at one address fail as a rule; by chance their answers make a third."""
     wire = Wiretap()

@@ -123,7 +123,8 @@ class Attendance:
             raise WrongTurn(f"{again.address} answers, and {turns.owner.address} is the meter of this address")
         if again.address != result.address:
             raise NoAnswer(f"{result.address} answers, then {again.address}: are there two meters at this address?")
-        if turns is not None and await self._still_answers(meter, turns.owner):
+        may_look = is_forced or meter.refusal(time.time()) is None  # else two looks have to do: its budget is used up
+        if turns is not None and may_look and await self._still_answers(meter, turns.owner):
             for who in (SecondaryAddress(turns.owner.address), again.address):
                 turns.hears(who, time.monotonic())
             self._health.shares(meter, turns.verdict(str(meter.settings.address)))
