@@ -215,6 +215,12 @@ class MemoryClient:
         await asyncio.sleep(0)
         return []
 
+    def send(self, message: Message, landed: Callable[[], None]) -> None:
+        if self._broker.is_away:
+            raise Lost("the broker is away: the connection is broken")
+        self._broker.take(message)
+        asyncio.get_running_loop().call_soon(landed)
+
     async def publish(self, message: Message) -> None:
         await asyncio.sleep(0)
         if self._broker.is_away:

@@ -9,7 +9,7 @@ import math
 import socket
 import ssl
 import sys
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
@@ -21,9 +21,10 @@ from mbusd.sinks.topics import Message
 log = logging.getLogger(__name__)
 
 HANG_UP_SECONDS = 2.0  # for our last byte to leave the machine
+LOOKS = 12  # at the clock in a keepalive; aiomqtt takes one each second, and would wake us for nothing else
 SUBSCRIPTION_REFUSED = 0x80
 _UNLIMITED = sys.maxsize  # of publications that wait for the broker: that is counted elsewhere
-_PAHO = logging.Logger("paho", logging.CRITICAL)  # noqa: LOG001 - what it has to say of a broken line, we say
+_MUTE = logging.Logger("aiomqtt", logging.CRITICAL)  # noqa: LOG001 - what it has to say of a broken line, we say
 _LONGEST_TOPIC = 65_535  # bytes, MQTT 3.1.1 cl. 1.5.3
 _LONGEST_PAYLOAD = 256 * 1024 * 1024 - 1 - _LONGEST_TOPIC - 4  # cl. 2.2.3
 _NO_TOPIC = frozenset("+#\0")  # cl. 4.7.1
@@ -42,10 +43,42 @@ class LoginRefused(Lost):
     """The broker does not know us."""
 
 
+class _Client(aiomqtt.Client):
+    """Aiomqtt's, without a task, an event and a search for each message: a reading is some twenty of them."""
+
+    def __init__(self, hostname: str, port: int, *, keepalive: int, **options: Any) -> None:
+        super().__init__(hostname, port, keepalive=keepalive, **options)
+        self._pause = max(1.0, keepalive / LOOKS)
+        self._landings: dict[int, Callable[[], None]] = {}  # by packet identifier
+        self._client.on_publish = self._published
+        self._client.disable_logger()  # nobody hears what paho would say of each message
+
+    def send(self, message: Message, payload: bytes, landed: Callable[[], None]) -> None:
+        """Begin to send it; `landed` is called from the loop when it is acknowledged. Raises MqttError, ValueError."""
+        info = self._client.publish(message.topic, payload, message.qos, message.retain)
+        if info.rc:
+            raise aiomqtt.MqttCodeError(info.rc)
+        if info.is_published():
+            asyncio.get_running_loop().call_soon(landed)
+        else:
+            self._landings[info.mid] = landed
+
+    def _published(self, client: Any, userdata: Any, mid: int, *words: Any) -> None:
+        landed = self._landings.pop(mid, None)
+        if landed is None:
+            self._on_publish(client, userdata, mid, *words)  # somebody waits in `publish`
+        else:
+            landed()
+
+    async def _misc_loop(self) -> None:
+        while not self._client.loop_misc():  # noqa: ASYNC110 - what it looks at is the time
+            await asyncio.sleep(self._pause)
+
+
 class Connection:
     """What can be done while it lasts; all of it raises Lost where it is over."""
 
-    def __init__(self, client: aiomqtt.Client, address: BrokerAddress) -> None:
+    def __init__(self, client: _Client, address: BrokerAddress) -> None:
         self._client = client
         self._address = address
 
@@ -67,12 +100,15 @@ class Connection:
             if getattr(code, "is_failure", code == SUBSCRIPTION_REFUSED)
         ]
 
+    def send(self, message: Message, landed: Callable[[], None]) -> None:
+        """Begin to send it; `landed` is called, never at once, when it is acknowledged. Raises Unsendable, too."""
+        payload = _payload_of(message)
+        with _telling(self._address):
+            self._client.send(message, payload, landed)
+
     async def publish(self, message: Message) -> None:
         """Send it, and wait as long as it takes until the broker has acknowledged it. Raises Unsendable, too."""
-        _check_topic(message.topic)
-        payload = message.payload.encode("utf-8", "replace")  # an answer may quote half a surrogate pair
-        if len(payload) > _LONGEST_PAYLOAD:
-            raise Unsendable(f"a message has {_LONGEST_PAYLOAD} bytes at the most, here are {len(payload)}")
+        payload = _payload_of(message)
         with _telling(self._address):
             await self._client.publish(message.topic, payload, qos=message.qos, retain=message.retain, timeout=math.inf)
 
@@ -83,6 +119,15 @@ class Connection:
                 raw = message.payload
                 payload = raw if isinstance(raw, bytes | bytearray) else str(raw).encode()
                 yield str(message.topic), payload.decode("utf-8", "replace"), bool(message.retain)
+
+
+def _payload_of(message: Message) -> bytes:
+    """Raises Unsendable."""
+    _check_topic(message.topic)
+    payload = message.payload.encode("utf-8", "replace")  # an answer may quote half a surrogate pair
+    if len(payload) > _LONGEST_PAYLOAD:
+        raise Unsendable(f"a message has {_LONGEST_PAYLOAD} bytes at the most, here are {len(payload)}")
+    return payload
 
 
 def _check_topic(topic: str) -> None:
@@ -123,8 +168,8 @@ async def connected(
 
 def _client(
     address: BrokerAddress, settings: MqttSettings, client_id: str, will: Message | None, answer_seconds: float
-) -> aiomqtt.Client:
-    return aiomqtt.Client(
+) -> _Client:
+    return _Client(
         address.host,
         address.port,
         username=settings.username,
@@ -133,7 +178,7 @@ def _client(
         keepalive=settings.keepalive,
         will=None if will is None else aiomqtt.Will(will.topic, will.payload, qos=1, retain=True),
         tls_context=_tls(settings),
-        logger=_PAHO,
+        logger=_MUTE,
         timeout=answer_seconds,
         socket_options=_socket_options(settings.keepalive),
     )

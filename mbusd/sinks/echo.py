@@ -32,6 +32,8 @@ class Echo:
         self._awaited: dict[str, str] = {}  # by subscription, the first topic that we published there
         self._heard: set[str] = set()
         self._open: dict[str, tuple[str, str]] = {}  # neither heard nor awaited, with what every topic there has
+        self._heads: tuple[str, ...] = ()  # of those
+        self._tails: tuple[str, ...] = ()
 
     def begin(self, patterns: Iterable[str]) -> None:
         """Another connection, with these subscriptions: all is open again."""
@@ -39,14 +41,18 @@ class Echo:
         self._awaited.clear()
         self._heard.clear()
         self._open = {pattern: _ends(pattern) for pattern in self._patterns}
+        self._note_ends()
 
     def said(self, topic: str) -> list[str]:
         """It was acknowledged; gives the subscriptions that must now bring it, for the first time."""
+        if not (topic.endswith(self._tails) and topic.startswith(self._heads)):
+            return []
         likely = [one for one, (head, tail) in self._open.items() if topic.endswith(tail) and topic.startswith(head)]
         fresh = [pattern for pattern in likely if matches(topic, pattern)]
         for pattern in fresh:
             self._awaited[pattern] = topic
             del self._open[pattern]
+        self._note_ends()
         return fresh
 
     def heard(self, topic: str) -> None:
@@ -56,7 +62,12 @@ class Echo:
                 self._heard.add(pattern)
                 self._awaited.pop(pattern, None)
                 self._open.pop(pattern, None)
+                self._note_ends()
 
     def missed(self, pattern: str) -> str | None:
         """The topic that should have been heard by now; None where all is well."""
         return self._awaited.get(pattern)
+
+    def _note_ends(self) -> None:
+        self._heads = tuple(head for head, _ in self._open.values())
+        self._tails = tuple(tail for _, tail in self._open.values())

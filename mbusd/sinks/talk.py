@@ -63,7 +63,7 @@ class Talk:
         self._is_answered = False
         self._suspect, self._ends = "", 0  # the topic with which the last connections have ended, and how many
         self._timers: list[asyncio.TimerHandle] = []
-        self._taken: tuple[Message, float] | None = None  # what was acknowledged last on this connection, and when
+        self._taken: tuple[Message, float] | None = None  # if LONG, what was acknowledged last here, and when
 
     def add(self, message: Message) -> None:
         """Say it as soon as it is its turn; what is of now or never only if the broker listens now."""
@@ -97,12 +97,10 @@ class Talk:
             self._is_speaking = False
             is_given_up = self._is_leaving or window.silence >= self._patience.unacknowledged
             suspect = None if is_given_up else self._suspect_of(window)
-            try:
-                await window.ground()
-            finally:
-                self._ended()
-                if is_careful and suspect is not None:
-                    self._suspect_it(suspect)
+            window.ground()
+            self._ended()
+            if is_careful and suspect is not None:
+                self._suspect_it(suspect)
 
     def _begin_stream(self) -> None:
         """At once, unless the broker may just have come back: it acknowledges what it passes on to nobody, too."""
@@ -125,14 +123,14 @@ class Talk:
     @property
     def _doubts_for(self) -> float:
         """Seconds for which the broker may still hang up because of what it has acknowledged last."""
-        if self._taken is None or len(self._taken[0].payload) < LONG:
+        if self._taken is None:
             return 0.0
         return self._taken[1] + AFTERTHOUGHT_SECONDS - asyncio.get_running_loop().time()
 
-    async def _send(self, line: Connection, message: Message) -> None:
+    def _send(self, line: Connection, message: Message, landed: Callable[[], None]) -> None:
         """Send it; what can never be sent is left out."""
         try:
-            await line.publish(message)
+            line.send(message, landed)
         except Unsendable as error:
             why = str(error)
         else:
@@ -140,6 +138,7 @@ class Talk:
         if message.retain:
             self.outbox.bar(message.topic)
         log.error("%s cannot be published and is left out: %s", _shown(message), why)
+        asyncio.get_running_loop().call_soon(landed)
 
     def _suspect_it(self, message: Message) -> None:
         """Some brokers end the connection when they do not want a message, and say nothing."""
@@ -201,11 +200,11 @@ class Talk:
     def _landed(self, number: int, message: Message) -> Callable[[], None]:
         def landed() -> None:
             self.outbox.landed(number)
-            self._taken = message, asyncio.get_running_loop().time()
-            later = asyncio.get_running_loop().call_later
-            self._timers += [
-                later(self._patience.echo, self._miss, pattern) for pattern in self.echo.said(message.topic)
-            ]
+            is_long = len(message.payload) >= LONG
+            self._taken = (message, asyncio.get_running_loop().time()) if is_long else None
+            for pattern in self.echo.said(message.topic):
+                later = asyncio.get_running_loop().call_later
+                self._timers.append(later(self._patience.echo, self._miss, pattern))
 
         return landed
 

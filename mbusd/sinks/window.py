@@ -1,7 +1,8 @@
 """Messages on their way to the broker: several at once, in order, and how long the oldest has not been acknowledged."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import itertools
+from collections.abc import Callable
 
 from mbusd.sinks.topics import Message
 
@@ -9,17 +10,23 @@ SIZE = 20  # as many as paho sends before the first is acknowledged
 
 
 class Window:
-    """Sends in the order of `fly`. `news` is set at each acknowledgement, and when sending has failed."""
+    """Sends in the order of `fly`. `news` is set at each acknowledgement, and when sending has failed.
 
-    def __init__(self, send: Callable[[Message], Awaitable[None]], news: asyncio.Event, size: int = SIZE) -> None:
+    `send` begins to send a message, and calls what it is given when that is acknowledged, never at once.
+    """
+
+    def __init__(
+        self, send: Callable[[Message, Callable[[], None]], None], news: asyncio.Event, size: int = SIZE
+    ) -> None:
         self._send = send
         self._news = news
         self._size = size
-        self._flights: dict[asyncio.Task[None], float] = {}
+        self._numbers = itertools.count(1)
+        self._flights: dict[int, float] = {}  # by number, since when
         self.last: Message | None = None  # that was sent, as long as anything is on its way
         self._loop = asyncio.get_running_loop()
         self._acknowledged_at = self._loop.time()
-        self._failure: BaseException | None = None
+        self._failure: Exception | None = None
         self.has_landed = False  # anything at all
 
     def __len__(self) -> int:
@@ -32,7 +39,8 @@ class Window:
 
     @property
     def is_full(self) -> bool:
-        return len(self._flights) >= self._size
+        """Nothing more is to be sent now; after a failure never."""
+        return len(self._flights) >= self._size or self._failure is not None
 
     @property
     def silence(self) -> float:
@@ -50,38 +58,32 @@ class Window:
 
     def fly(self, message: Message, landed: Callable[[], None]) -> None:
         """Send it; `landed` is called when it is acknowledged."""
+        number = next(self._numbers)
 
-        async def send() -> None:
-            await self._send(message)
-
-        def done(task: asyncio.Task[None]) -> None:
-            self._flights.pop(task, None)
+        def done() -> None:
+            if self._flights.pop(number, None) is None:
+                return  # nobody waits for it any more
             if not self._flights:
                 self.last = None
-            if task.cancelled():
-                return
-            error = task.exception()
-            if error is None:
-                self._acknowledged_at = self._loop.time()
-                self.has_landed = True
-                landed()
-            else:
-                self._failure = self._failure or error
+            self._acknowledged_at = self._loop.time()
+            self.has_landed = True
+            landed()
             self._news.set()
 
-        task = asyncio.create_task(send(), name=f"mqtt: {message.topic}")
-        self._flights[task] = self._loop.time()
+        self._flights[number] = self._loop.time()
         self.last = message
-        task.add_done_callback(done)
+        try:
+            self._send(message, done)
+        except Exception as error:  # noqa: BLE001 - told by `check`
+            del self._flights[number]
+            self._failure = self._failure or error
+            self._news.set()
 
     def check(self) -> None:
         """Raises what sending has met."""
         if self._failure is not None:
             raise self._failure
 
-    async def ground(self) -> None:
+    def ground(self) -> None:
         """Wait for none of them any more."""
-        flights = list(self._flights)
-        for task in flights:
-            task.cancel()
-        await asyncio.gather(*flights, return_exceptions=True)
+        self._flights.clear()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mbusd.configuration.settings import MqttSettings
+from mbusd.sinks.connection import connected
 from mbusd.sinks.mqtt import Broker
 from mbusd.sinks.topics import Message
 from tests.mosquitto import PATIENCE, Mosquitto, ear, mosquitto, retained, with_password
@@ -151,11 +152,26 @@ async def test_half_a_surrogate_pair_does_not_stop_the_rest(broker: Mosquitto) -
         assert listener.last["a"] == "?"
 
 
-async def test_a_burst_comes_through_whole(broker: Mosquitto) -> None:
+@pytest.mark.parametrize("qos", [0, 1, 2])
+async def test_no_message_is_acknowledged_before_it_was_sent(broker: Mosquitto, qos: int) -> None:
+    """Else who sends the next one at each acknowledgement sends all of them without a pause, and no bus is read."""
+    settings = MqttSettings.model_validate({"host": "127.0.0.1", "port": broker.port})
+    (address,) = settings.addresses
+    async with ear(broker.port) as listener, connected(address, settings, "c", None, PATIENCE) as line:
+        landed = asyncio.Event()
+        line.send(Message("a", "1", qos=qos), landed.set)
+        assert not landed.is_set()
+        async with asyncio.timeout(PATIENCE):
+            await landed.wait()
+        await listener.until_last("a", "1")
+
+
+@pytest.mark.parametrize("qos", [0, 1, 2])
+async def test_a_burst_comes_through_whole(broker: Mosquitto, qos: int) -> None:
     client = Client(broker.port)
     async with ear(broker.port) as listener, client.running():
         await client.connects()
-        client.say(*(Message(f"burst/{number}", str(number)) for number in range(1000)))
+        client.say(*(Message(f"burst/{number}", str(number), qos=qos) for number in range(1000)))
         await listener.until(lambda ear: len(ear.last) >= 1000)
     assert all(listener.last[f"burst/{number}"] == str(number) for number in range(1000))
 
