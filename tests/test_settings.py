@@ -1,5 +1,7 @@
 """Values of the configuration: durations, addresses, names, passwords, zones."""
 
+import json
+import tracemalloc
 from datetime import UTC
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -388,3 +390,30 @@ def test_a_meter_is_asked_for_something() -> None:
 @pytest.mark.parametrize("ci", ["7A", "72", "6E 00", "78"])
 def test_a_recipe_asks_nothing_with_what_meters_answer_with(ci: str) -> None:
     assert f"CI {ci[:2]} is what a meter answers with" in refusal("meter", pages=[ci])
+
+
+# ----------------------------------------------------------------------------------------- hundreds of meters
+
+
+def test_what_was_written_is_kept_once_for_all_meters_in_which_the_same_is_written() -> None:
+    one, other, third = meter_of(address=1), meter_of(address=2), meter_of(address=3, nke="never")
+    assert one.model_fields_set is other.model_fields_set
+    changed = one.model_copy(update={"baudrate": 300})
+    assert changed.model_fields_set == {"address", "baudrate"}
+    assert (one.model_fields_set, third.model_fields_set) == ({"address"}, {"address", "nke"})
+
+
+def test_a_meter_takes_little_room_in_memory() -> None:
+    few, many = ({"name": "b", "port": "/dev/x", "meters": _numbered(count)} for count in (1, 201))
+    taken = []
+    for bus in (few, few, many):
+        tracemalloc.start()
+        kept = Settings.model_validate({"buses": [bus]})
+        taken.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.stop()
+        assert list(json.loads(kept.model_dump_json())["buses"][0]["meters"][-1]) == list(MeterSettings.model_fields)
+    assert (taken[-1] - taken[-2]) / 200 < 500  # bytes
+
+
+def _numbered(count: int) -> list[dict[str, object]]:
+    return [{"name": f"meter {number}", "address": number} for number in range(1, count + 1)]

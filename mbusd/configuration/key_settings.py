@@ -1,6 +1,7 @@
 """The part of a meter's configuration that says what is made of its values; what it does: values/shaping.py."""
 
 from decimal import Decimal
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Annotated, Self
 
@@ -13,6 +14,7 @@ OWN_WORDS = frozenset(
     {"time", "status", "alarm", "availability", "get", "interval", "telegram", "last_read", "read_now"}
 )
 _MOST_DECIMALS = 12
+_MOST_SHARED = 256  # different choices of options
 
 
 class Section(BaseModel):
@@ -23,6 +25,23 @@ class Section(BaseModel):
     def __deepcopy__(self, memo: dict[int, object] | None = None) -> Self:
         """Itself: pydantic asks for a copy of each default, for each meter."""
         return self
+
+    def model_post_init(self, context: object, /) -> None:  # noqa: ARG002 - pydantic's
+        """Make it small, as a house has hundreds of meters: the names of the options are kept once for all of a kind.
+
+        Python does so for what is set one by one; pydantic gives each section a mapping of its own.
+        """
+        options = self.__dict__
+        object.__delattr__(self, "__dict__")
+        for name, value in options.items():
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "__pydantic_fields_set__", _shared(frozenset(self.model_fields_set)))
+
+
+@lru_cache(maxsize=_MOST_SHARED)
+def _shared(names: frozenset[str]) -> set[str]:
+    """One for all sections in which the same is written; none of them is ever changed."""
+    return set(names)
 
 
 def _key(text: str) -> str:
