@@ -27,7 +27,12 @@ QUIET = 120.0  # seconds, in which lists and statistics are said
 LANDING = 100  # turns of the loop: nothing is on its way to the broker any more
 PARTS = {
     "what Home Assistant and the broker are told again": ("*/mbusd/sinks/*",),
-    "what its counters have shown (plausibility)": ("*/plausibility.py", "*/counting.py", "*/register.py"),
+    "what its counters have shown (plausibility)": (
+        "*/plausibility.py",
+        "*/counting.py",
+        "*/register.py",
+        "*/ledger.py",
+    ),
     "the last reading": (
         "*/mbusd/mbus/*",
         "*/form.py",

@@ -1,6 +1,6 @@
 """The nouns that the bus side and the sinks share. Nothing here knows M-Bus bytes or MQTT."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
@@ -61,8 +61,8 @@ class Draft(Protocol):
     def document(self, time: str, keys: Iterable[str]) -> str:
         """The reading as one JSON document, with every key of `keys`."""
 
-    def texts(self) -> Iterable[tuple[str, str]]:
-        """Key and JSON text of each value."""
+    def texts(self, keys: Container[str] | None = None) -> Iterable[tuple[str, str]]:
+        """Key and JSON text of each value; or of those under these keys alone."""
 
     @property
     def status(self) -> tuple[str, ...]: ...

@@ -110,7 +110,7 @@ HOUSE = """
 4 line/shared_client: mbus/address mbus/frames mbus/gate mbus/link
 4 simulation/simulator: simulation/behaviour simulation/faults simulation/superposition simulation/virtual_meter \
     mbus/address mbus/errors mbus/frames
-4 trust/plausibility: exact_json model trust/counting trust/register values/units mbus/errors
+4 trust/ledger: trust/counting trust/register
 4 mbus/fixed: mbus/errors mbus/records mbus/values mbus/vif
 4 mbus/layout: mbus/records
 4 mbus/observation: mbus/address mbus/frames mbus/link
@@ -134,7 +134,7 @@ HOUSE = """
     simulation/simulator simulation/values mbus/address mbus/errors
 5 simulation/meters: simulation/simulator simulation/values
 5 simulation/virtual_wire: simulation/rests simulation/simulator simulation/superposition mbus/frames
-5 trust/misgivings: model trust/plausibility
+5 trust/plausibility: exact_json model trust/counting trust/ledger trust/register values/units mbus/errors
 5 values/measures: model values/user_units mbus/profile mbus/records mbus/vif
 5 mbus/evidence: mbus/frames mbus/observation
 5 mbus/named: mbus/profile mbus/records
@@ -148,6 +148,7 @@ HOUSE = """
     mbus/quirks
 6 scanning/survey: mbus/address mbus/observation mbus/telegram
 6 simulation/virtual_bus: simulation/simulator simulation/virtual_terminal simulation/virtual_wire
+6 trust/misgivings: model trust/plausibility
 6 trust/surprise: trust/counting mbus/errors mbus/frames mbus/heads mbus/telegram
 6 values/form: exact_json model values/slots mbus/frames mbus/telegram
 6 values/ways: model values/slots values/value_texts mbus/heads mbus/named mbus/values

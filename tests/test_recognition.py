@@ -153,6 +153,7 @@ def test_both_ways_say_the_same_of_every_telegram(data: st.DataObject) -> None:
         if taken.draft is not None:
             values = [(item.key, exact_json.dumps(item.value)) for item in right.measurements]
             assert list(taken.draft.texts()) == values
+            assert list(taken.draft.texts(keys)) == [(key, text) for key, text in values if key in keys]
         assert taken == right
         assert trouble(said.error) == trouble(expected.error)
         for name in ("frame", "header", "records", "manufacturer_data", "more_follows", "encrypted"):

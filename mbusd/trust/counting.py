@@ -106,8 +106,18 @@ def is_maximum(item: Measurement) -> bool:
     return item.function == "maximum" and item.unit is not None and not item.effect and not item.modifiers
 
 
+def number_of(text: str) -> Number:
+    """The number that a text is, exactly; one without a fraction as an int."""
+    if text.isdecimal():  # as most counters are
+        return int(text)
+    value = Decimal(text)
+    return int(value) if value == value.to_integral_value() else value
+
+
 def distance(one: Number, other: Number) -> float:
     """How far two values are apart."""
+    if one == other:
+        return 0.0
     return float(abs(Decimal(one) - Decimal(other)))
 
 

@@ -13,7 +13,8 @@ from typing import Final, Literal
 from mbusd.exact_json import JsonValue
 from mbusd.mbus.errors import MBusError
 from mbusd.model import Draft, Measurement, Reading
-from mbusd.trust.counting import Counted, Place, counted, distance, is_counter, is_maximum, place_of, shown
+from mbusd.trust.counting import Counted, Place, counted, distance, is_counter, is_maximum, number_of, place_of, shown
+from mbusd.trust.ledger import NOTHING, Ledger
 from mbusd.trust.register import Register
 from mbusd.values.units import Number
 
@@ -118,11 +119,10 @@ class _Sight:
 
 def _again(draft: Draft, watched: "_Watched") -> Iterator[tuple[Counted, bool]]:
     """What was found in the first reading of a form, with the values of this one."""
-    for key, text in draft.texts():
-        if key in watched and text != "null":
+    for key, text in draft.texts(watched):
+        if text != "null":
             item, is_sum = watched[key]
-            value = Decimal(text)
-            exact = int(value) if value == value.to_integral_value() else value
+            exact = number_of(text)
             yield Counted(key, exact, item.unit, item.decimals, item.subunit, item.is_balance), is_sum
 
 
@@ -139,6 +139,8 @@ def _highest_twice(
     before: Mapping[Place, float], last: Mapping[Place, float], said: Mapping[Place, float]
 ) -> Mapping[Place, float]:
     """The highest that was said twice so far; `before` itself where nothing is new."""
+    if last is before and last == said:
+        return before
     twice = {place: min(value, said.get(place, 0.0)) for place, value in last.items()}
     if all(value <= before.get(place, -1.0) for place, value in twice.items()):
         return before
@@ -148,19 +150,18 @@ def _highest_twice(
 class Counters:
     """The counters of one meter, as far as they were believed."""
 
-    __slots__ = ("_address", "_doubted", "_doubts", "_last_maxima", "_maxima", "_registers")
+    __slots__ = ("_address", "_doubted", "_doubts", "_kind", "_last_maxima", "_numbers")
 
     def __init__(self) -> None:
-        self._begin(None)
+        self._begin(None, Ledger())
 
-    def _begin(self, address: str | None) -> None:
-        """Nothing is known of this meter."""
+    def _begin(self, address: str | None, ledger: Ledger) -> None:
+        """Nothing else is known of this meter."""
         self._address = address
-        self._registers: dict[str, Register] = {}
         self._doubted: _Doubted | None = None
         self._doubts = 0  # read-outs in a row
-        self._maxima: Mapping[Place, float] = {}  # the highest that was said twice
-        self._last_maxima: Mapping[Place, float] = {}
+        self._last_maxima: Mapping[Place, float] | None = None  # None: those that were said twice
+        self._kind, self._numbers = ledger.shut(NOTHING)
 
     @property
     def is_known(self) -> bool:
@@ -174,27 +175,31 @@ class Counters:
         cannot be compared: all pass, as do values that are none.
         """
         if reading.identity.address != self._address:
-            self._begin(reading.identity.address)
+            self._begin(reading.identity.address, Ledger())
         items, highest = _SIGHT.look(reading)
         said: dict[Place, float] = {}
         for item in highest:
             said[item.place] = max(said.get(item.place, 0.0), abs(float(Decimal(item.value))))
-        self._maxima = _highest_twice(self._maxima, self._last_maxima, said)
-        doubts = {key: doubt for key, item in items.items() if (doubt := self._doubt(item, now)) is not None}
-        finding = self._weigh(items, doubts, now) if doubts else "plausible"
+        ledger = Ledger.opened(self._kind, self._numbers)
+        last = ledger.maxima if self._last_maxima is None else self._last_maxima
+        ledger.maxima = _highest_twice(ledger.maxima, last, said)
+        doubts = {key: doubt for key, item in items.items() if (doubt := _doubt(ledger, item, now)) is not None}
+        finding = self._weigh(ledger, items, doubts, now) if doubts else "plausible"
         if finding == "doubted":
             self._doubted = _Doubted(now, doubts)
         else:
             for key, item in items.items():
-                self._accept(item, doubts.get(key), now)
-            self._doubted, self._doubts = None, 0
-            self._last_maxima = self._maxima if said == self._maxima else said  # mostly: one for both
+                _accept(ledger, item, doubts.get(key), now)
+            self._doubted, self._doubts, last = None, 0, said
+        self._last_maxima = None if last == ledger.maxima else last
+        self._kind, self._numbers = ledger.shut(self._kind)
         return Verdict(finding, tuple(doubts.values()))
 
     def noted(self, now: float, wall: float) -> JsonValue:
         """What is known, for the next run of the daemon; `wall` in seconds since 1970."""
-        registers: dict[str, JsonValue] = {key: one.noted(now) for key, one in self._registers.items()}
-        kept: list[JsonValue] = [[unit, subunit, most] for (unit, subunit), most in self._maxima.items()]
+        ledger = Ledger.opened(self._kind, self._numbers)
+        registers: dict[str, JsonValue] = {key: one.noted(now) for key, one in ledger.registers.items()}
+        kept: list[JsonValue] = [[unit, subunit, most] for (unit, subunit), most in ledger.maxima.items()]
         return {"address": self._address, "at": wall, "registers": registers, "maxima": kept}
 
     def take_over(self, note: JsonValue, now: float, wall: float) -> None:
@@ -205,50 +210,34 @@ class Counters:
         match note:
             case {"address": str(address), "at": int(at) | float(at), "registers": dict(entries), "maxima": list(kept)}:
                 ago = wall - at if wall >= at else LONG_AGO
-                recalled = {key: Register.recalled(entry, now, ago) for key, entry in entries.items()}
+                recalled = {key: Register.recalled(key, entry, now, ago) for key, entry in entries.items()}
                 registers = {key: one for key, one in recalled.items() if one is not None}
             case _:
                 return
         if self._address is not None or not registers:
             return
-        self._begin(address)
-        self._registers = registers
         maxima: dict[Place, float] = {}
         for entry in kept:
             match entry:
                 case [str(unit), int(subunit), int(most) | float(most)]:
                     maxima[place_of(unit, subunit)] = float(most)
-        self._maxima = maxima
+        self._begin(address, Ledger(registers, maxima))
+        self._last_maxima = {}  # not yet said again
 
-    def _weigh(self, items: Mapping[str, Counted], doubts: Mapping[str, Doubt], now: float) -> Finding:
+    def _weigh(self, ledger: Ledger, items: Mapping[str, Counted], doubts: Mapping[str, Doubt], now: float) -> Finding:
         """Whether the read-out before has said the same, or the meter does this again and again."""
-        if all(self._is_confirmed(items[key], doubt, now) for key, doubt in doubts.items()):
+        if all(self._is_confirmed(ledger, items[key], doubt, now) for key, doubt in doubts.items()):
             return "confirmed"
         self._doubts += 1
         if self._doubts < MOST_DOUBTS:
             return "doubted"
         for key in doubts:
-            self._registers[key].is_free = True
+            ledger.registers[key].goes_free()
         return "hopeless"
 
-    def _doubt(self, item: Counted, now: float) -> Doubt | None:
-        """What speaks against one counter."""
-        register = self._registers.get(item.key)
-        before = None if register is None or register.is_free else register.in_unit(item)
-        if register is None or before is None:
-            return None
-        after, most = item.value, register.most(item, self._maxima, now - register.at)
-        if after >= before or register.is_balance:
-            is_near = distance(before, after) <= most
-        else:
-            is_near = register.is_rounded(item)
-        if is_near or (after < before and register.rolled(item, most) is not None):
-            return None
-        return Doubt(item.key, before, after, item.unit, "fell" if after < before else "leapt", most)
-
-    def _is_confirmed(self, item: Counted, doubt: Doubt, now: float) -> bool:
+    def _is_confirmed(self, ledger: Ledger, item: Counted, doubt: Doubt, now: float) -> bool:
         """Whether the read-out before was doubted for the same, and this is what may follow it."""
-        register = self._registers[item.key]
+        register = ledger.registers[item.key]
         earlier = None if self._doubted is None else self._doubted.doubts.get(item.key)
         if self._doubted is None or earlier is None:
             return False
@@ -257,21 +246,40 @@ class Counters:
         first = earlier.after
         step = distance(first, doubt.after)
         if doubt.direction == "leapt":
-            if doubt.after < first and not register.is_balance:
+            if doubt.after < first and not register.what.is_balance:
                 return False
             if step * NEARLY <= distance(doubt.before, first):
                 return True
-        return step <= register.most(item, self._maxima, now - self._doubted.at, is_generous=True)
+        return step <= register.most(item, ledger.maxima, now - self._doubted.at, is_generous=True)
 
-    def _accept(self, item: Counted, doubt: Doubt | None, now: float) -> None:
-        """What an accepted value tells of its counter."""
-        register = self._registers.get(item.key)
-        before = None if register is None else register.in_unit(item)
-        if register is None or before is None:
-            self._registers[item.key] = Register.of(item, now)
-        elif doubt is not None and doubt.direction == "fell":
-            register.fell(item, now)
-        else:
-            most = register.most(item, self._maxima, now - register.at)
-            turned = register.rolled(item, most) if item.value < before and not register.is_balance else None
-            register.moved(item, distance(before, item.value) if turned is None else turned, now)
+
+def _doubt(ledger: Ledger, item: Counted, now: float) -> Doubt | None:
+    """What speaks against one counter."""
+    register = ledger.registers.get(item.key)
+    before = None if register is None or register.what.is_free else register.in_unit(item)
+    if register is None or before is None:
+        return None
+    after = item.value
+    if after == before:  # as most counters of most meters
+        return None
+    most = register.most(item, ledger.maxima, now - register.at)
+    may_be_there = after >= before or register.what.is_balance
+    is_near = distance(before, after) <= most if may_be_there else register.is_rounded(item)
+    if is_near or (after < before and register.rolled(item, most) is not None):
+        return None
+    return Doubt(item.key, before, after, item.unit, "fell" if after < before else "leapt", most)
+
+
+def _accept(ledger: Ledger, item: Counted, doubt: Doubt | None, now: float) -> None:
+    """What an accepted value tells of its counter."""
+    register = ledger.registers.get(item.key)
+    before = None if register is None else register.in_unit(item)
+    if register is None or before is None:
+        ledger.registers[item.key] = Register.of(item, now)
+    elif doubt is not None and doubt.direction == "fell":
+        register.fell(item, now)
+    else:
+        turned = None
+        if item.value < before and not register.what.is_balance:
+            turned = register.rolled(item, register.most(item, ledger.maxima, now - register.at))
+        register.moved(item, distance(before, item.value) if turned is None else turned, now)

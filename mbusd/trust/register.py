@@ -3,12 +3,11 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from math import isfinite
-from typing import Final
+from typing import Final, NamedTuple
 
 from mbusd.exact_json import JsonValue
-from mbusd.trust.counting import PACES, Counted, Place, distance, rolled
+from mbusd.trust.counting import PACES, Counted, Place, distance, number_of, rolled
 from mbusd.values.units import Number, convert
 
 LAG_HOURS: Final = 0.25  # meters bring their registers up to date only now and then: some every quarter of an hour
@@ -20,53 +19,63 @@ BALANCE_FALLS: Final = 3  # confirmed, after which a register is believed to go 
 _DECIMAL = re.compile(r"-?\d{1,400}(\.\d{1,400})?(E[+-]?\d{1,3})?")
 
 
+class What(NamedTuple):
+    """What a counter is, and how it goes: mostly the same in all meters of a kind."""
+
+    key: str
+    unit: str | None
+    decimals: int | None
+    falls: int = 0  # confirmed
+    is_balance: bool = False
+    is_free: bool = False  # it moves as no counter does
+
+
 @dataclass(slots=True)
 class Register:
     """One counter; times in seconds of a clock that never jumps."""
 
+    what: What
     value: Number
-    unit: str | None
-    decimals: int | None
     at: float
     since: float
-    rates: tuple[float, float] = (0.0, 0.0)  # an hour, the two highest: once is no habit
-    falls: int = 0  # confirmed
-    is_balance: bool = False
-    is_free: bool = False  # it moves as no counter does
+    highest: float = 0.0  # rate, an hour
+    second: float = 0.0  # the next to it: once is no habit
 
     @classmethod
     def of(cls, item: Counted, now: float) -> "Register":
         """A counter nothing is known of but what it says now."""
         is_balance = item.is_balance or item.value < 0
-        return cls(item.value, item.unit, item.decimals, now, now, is_balance=is_balance)
+        return cls(What(item.key, item.unit, item.decimals, is_balance=is_balance), item.value, now, now)
 
     @classmethod
-    def recalled(cls, note: JsonValue, now: float, ago: float) -> "Register | None":
+    def recalled(cls, key: str, note: JsonValue, now: float, ago: float) -> "Register | None":
         """A counter as it was noted so many seconds ago; None for what is no such note."""
         match note:
             case [str(text), str() | None as unit, int() | None as decimals, *times, int(falls), bool(goes)]:
                 known = [float(one) for one in times if isinstance(one, int | float) and isfinite(one)]
                 if len(known) != len(times) or len(known) != 4 or min(known) < 0 or not _DECIMAL.fullmatch(text):
                     return None
-                value = Decimal(text)
-                exact = int(value) if value == value.to_integral_value() else value
-                at, since, first, second = known
-                return cls(exact, unit, decimals, now - ago - at, now - ago - since, (first, second), falls, goes)
+                at, since, *rates = known
+                return cls(
+                    What(key, unit, decimals, falls, goes), number_of(text), now - ago - at, now - ago - since, *rates
+                )
         return None
 
     def noted(self, now: float) -> JsonValue:
         """What the next run of the daemon shall know; times as the seconds that have passed since."""
-        what: list[JsonValue] = [str(self.value), self.unit, self.decimals]
-        return [*what, now - self.at, now - self.since, *self.rates, self.falls, self.is_balance]
+        what = self.what
+        said: list[JsonValue] = [str(self.value), what.unit, what.decimals]
+        return [*said, now - self.at, now - self.since, self.highest, self.second, what.falls, what.is_balance]
 
     def in_unit(self, item: Counted) -> Number | None:
         """Its value in the unit of what it says now; None where the two have nothing to do with each other."""
-        if self.unit == item.unit:
+        unit = self.what.unit
+        if unit == item.unit:
             return self.value
-        if self.unit is None or item.unit is None:
+        if unit is None or item.unit is None:
             return None
         try:
-            return convert(self.value, self.unit, item.unit, self.decimals, is_difference=False).value
+            return convert(self.value, unit, item.unit, self.what.decimals, is_difference=False).value
         except ValueError:
             return None
 
@@ -76,7 +85,7 @@ class Register:
         `maxima`: what the meter says itself of its power and flow. `is_generous`: never less than is usual in a house.
         """
         pace = PACES.get(item.unit)
-        habit = HISTORY_MARGIN * self.rates[1]
+        habit = HISTORY_MARGIN * self.second
         is_young = is_generous or self.at - self.since < YOUNG_SECONDS
         own = usual = 0.0
         if pace is None and (is_young or not habit):
@@ -90,32 +99,40 @@ class Register:
 
     def rolled(self, item: Counted, most: float) -> float | None:
         """How far it got if it has begun again at 0, and no further than `most`."""
-        if (self.unit, self.decimals) != (item.unit, item.decimals):
+        if (self.what.unit, self.what.decimals) != (item.unit, item.decimals):
             return None
         return rolled(self.value, item, most)
 
     def is_rounded(self, item: Counted) -> bool:
         """Whether it is the same number with fewer digits: the meter has gone over to a larger unit."""
-        before = self.in_unit(item)
-        if before is None or item.decimals is None or self.decimals is None or item.decimals >= self.decimals:
+        before, decimals = self.in_unit(item), self.what.decimals
+        if before is None or item.decimals is None or decimals is None or item.decimals >= decimals:
             return False
         return distance(before, item.value) < 10.0**-item.decimals
 
     def moved(self, item: Counted, growth: float, now: float) -> None:
         """It is here now, and this far from where it was."""
         rate = growth / ((now - self.at) / 3600 + LAG_HOURS)
-        rates = self.rates if self.unit == item.unit else (0.0, 0.0)
-        first, second, *_ = sorted((*rates, rate), reverse=True)
-        if (first, second) != self.rates:  # mostly nothing new, and one tuple for all that stand still
-            self.rates = (first, second)
+        if self.what.unit != item.unit:
+            self.highest = self.second = 0.0
+        if rate > self.highest:
+            self.highest, self.second = rate, self.highest
+        elif rate > self.second:
+            self.second = rate
         self._is_at(item, now)
 
     def fell(self, item: Counted, now: float) -> None:
         """It is here now, against what a counter does."""
-        self.falls += 1
+        self.what = self.what._replace(falls=self.what.falls + 1)
         self._is_at(item, now)
 
     def _is_at(self, item: Counted, now: float) -> None:
-        after = item.value
-        self.is_balance = self.is_balance or self.falls >= BALANCE_FALLS or after < 0
-        self.value, self.unit, self.decimals, self.at = after, item.unit, item.decimals, now
+        what = self.what
+        is_balance = what.is_balance or what.falls >= BALANCE_FALLS or item.value < 0
+        if (what.unit, what.decimals, what.is_balance) != (item.unit, item.decimals, is_balance):
+            self.what = what._replace(unit=item.unit, decimals=item.decimals, is_balance=is_balance)
+        self.value, self.at = item.value, now
+
+    def goes_free(self) -> None:
+        """Nothing speaks against what it says any more."""
+        self.what = self.what._replace(is_free=True)

@@ -5,7 +5,7 @@ that have no valid value, or say more than their value, belong to what stays: ot
 Pure.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from operator import itemgetter
@@ -119,10 +119,11 @@ class Form:
         told = "".join([f", {quoted(key)}: {text}" for key, text in texts])
         return f'{{"time": "{time}", "status": {status}{told}}}'
 
-    def texts(self, values: Sequence[float | str]) -> Iterator[tuple[str, str]]:
-        """Key and JSON text of each value."""
+    def texts(self, values: Sequence[float | str], keys: Container[str] | None = None) -> Iterator[tuple[str, str]]:
+        """Key and JSON text of each value; or of those under these keys alone."""
         for found, way, column in zip(self._found, self._ways, self._columns, strict=True):
-            yield found[0], str(way) if column is None else shown(values[column], way)
+            if keys is None or found[0] in keys:
+                yield found[0], str(way) if column is None else shown(values[column], way)
 
     def measurements(self, values: Sequence[float | str], telegrams: Sequence[Telegram]) -> Iterator[Measurement]:
         """The measurements of these values, and of the telegrams that they stand in."""
@@ -233,9 +234,9 @@ class Filled(_OfForm):
         """The reading as one JSON document, with every key of `keys`."""
         return self.form.document(time, self._values, keys)
 
-    def texts(self) -> Iterator[tuple[str, str]]:
-        """Key and JSON text of each value."""
-        return self.form.texts(self._values)
+    def texts(self, keys: Container[str] | None = None) -> Iterator[tuple[str, str]]:
+        """Key and JSON text of each value; or of those under these keys alone."""
+        return self.form.texts(self._values, keys)
 
     @property
     def measurements(self) -> tuple[Measurement, ...]:
@@ -254,9 +255,10 @@ class Sketch(_OfForm):
         """The reading as one JSON document, with every key of `keys`."""
         return self.form.told(time, keys, self.texts())
 
-    def texts(self) -> Iterator[tuple[str, str]]:
-        """Key and JSON text of each value."""
-        return zip(self._keys, self._texts, strict=True)
+    def texts(self, keys: Container[str] | None = None) -> Iterator[tuple[str, str]]:
+        """Key and JSON text of each value; or of those under these keys alone."""
+        both = zip(self._keys, self._texts, strict=True)
+        return both if keys is None else ((key, text) for key, text in both if key in keys)
 
     @property
     def measurements(self) -> tuple[Measurement, ...]:

@@ -1,0 +1,75 @@
+"""What is known of one meter's counters: open while a reading is judged, shut between two of them. Pure.
+
+Shut it takes a fifth of the room: what the counters are is kept once for all meters of a kind, of each meter only its
+numbers, one behind the other. A block of flats has thousands.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from struct import Struct
+from typing import Final, NamedTuple
+
+from mbusd.trust.counting import Place, number_of
+from mbusd.trust.register import Register, What
+
+MOST_KINDS = 512
+_OF_EACH: Final = 4  # floats of a counter: two times, two rates
+
+
+class Kind(NamedTuple):
+    """What stands in a ledger besides numbers: the counters, and where its maxima belong."""
+
+    counters: tuple[What, ...] = ()
+    places: tuple[Place, ...] = ()
+
+
+NOTHING: Final = Kind()
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Open. `maxima`: the highest that the meter has said twice of its power and flow."""
+
+    registers: dict[str, Register] = field(default_factory=dict)
+    maxima: Mapping[Place, float] = field(default_factory=dict)
+
+    @classmethod
+    def opened(cls, kind: Kind, numbers: bytes) -> "Ledger":
+        """What `shut` gave."""
+        counters, places = kind
+        if not counters:
+            return cls({}, dict(zip(places, _floats(len(places)).unpack(numbers), strict=True)))
+        count = len(counters)
+        layout = _floats(_OF_EACH * count + len(places))
+        floats = layout.unpack_from(numbers)
+        values = map(number_of, str(numbers[layout.size :], "ascii").split(" "))
+        columns = (floats[start : start + count] for start in range(0, _OF_EACH * count, count))
+        registers = {one.what.key: one for one in map(Register, counters, values, *columns)}
+        return cls(registers, dict(zip(places, floats[_OF_EACH * count :], strict=True)))
+
+    def shut(self, before: Kind) -> tuple[Kind, bytes]:
+        """`before`: of what kind it was."""
+        all_of_them = self.registers.values()
+        kind = Kind(tuple([one.what for one in all_of_them]), tuple(self.maxima))
+        floats = [
+            *[one.at for one in all_of_them],
+            *[one.since for one in all_of_them],
+            *[one.highest for one in all_of_them],
+            *[one.second for one in all_of_them],
+            *self.maxima.values(),
+        ]
+        values = " ".join([str(one.value) for one in all_of_them])
+        numbers = _floats(len(floats)).pack(*floats) + values.encode("ascii")
+        return before if kind == before else _shared(kind), numbers
+
+
+@lru_cache(maxsize=MOST_KINDS)
+def _floats(count: int) -> Struct:
+    return Struct(f"<{count}d")
+
+
+@lru_cache(maxsize=MOST_KINDS)
+def _shared(kind: Kind) -> Kind:
+    """The same one for all meters with these counters."""
+    return kind
