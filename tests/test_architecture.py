@@ -79,6 +79,7 @@ HOUSE = """
 2 simulation/meter_records: simulation/behaviour simulation/meter_fields simulation/values
 2 simulation/rests: simulation/behaviour mbus/frames
 2 trust/counting: model values/units
+2 trust/past: mbus/frames
 2 values/shaping: model values/units
 2 values/slots: model mbus/errors mbus/values
 2 values/user_units: values/units mbus/values
@@ -149,7 +150,7 @@ HOUSE = """
 6 scanning/survey: mbus/address mbus/observation mbus/telegram
 6 simulation/virtual_bus: simulation/simulator simulation/virtual_terminal simulation/virtual_wire
 6 trust/misgivings: model trust/plausibility
-6 trust/surprise: trust/counting mbus/errors mbus/frames mbus/heads mbus/telegram
+6 trust/surprise: trust/counting trust/past mbus/errors mbus/frames mbus/heads mbus/telegram
 6 values/form: exact_json model values/slots mbus/frames mbus/telegram
 6 values/ways: model values/slots values/value_texts mbus/heads mbus/named mbus/values
 6 mbus/diagnosis: mbus/evidence mbus/frames mbus/observation
@@ -308,8 +309,9 @@ WITHOUT = {  # what of the standard library a room must not touch; a folder stan
     **dict.fromkeys(("model", "exact_json", "sound_json", "normalise", "document", "explain", "valve"), IO),
     **dict.fromkeys(("line/timing", "scanning/reach"), IO),
     **dict.fromkeys(
-        (f"trust/{room}" for room in ("plausibility", "register", "counting", "surprise", "turns", "witness")), IO
+        (f"trust/{room}" for room in ("plausibility", "ledger", "register", "counting", "surprise", "past")), IO
     ),
+    **dict.fromkeys(("trust/turns", "trust/witness"), IO),
     **dict.fromkeys(("sinks/topics", "sinks/publisher", "sinks/announcements", "sinks/alarms", "sinks/emoncms"), IO),
     **dict.fromkeys(("sinks/homeassistant", "sinks/homeassistant_map", "sinks/entities", "sinks/last_said"), IO),
 }

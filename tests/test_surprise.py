@@ -9,7 +9,8 @@ from mbusd.mbus.errors import NoAnswer
 from mbusd.mbus.frames import REQ_UD2, LongFrame, Noise, ShortFrame
 from mbusd.mbus.link import Answer, Reply, Request, data, exchange
 from mbusd.simulation.simulator import Fault
-from mbusd.trust.surprise import LIVELY, MOST_SURPRISES, Surprises
+from mbusd.trust.past import LIVELY
+from mbusd.trust.surprise import MOST_SURPRISES, Surprises
 from mbusd.trust.witness import PROOF, Damage, witnessed
 from tests.test_poller import Wiretap, house, meter, named
 from tests.test_poller import asked as read

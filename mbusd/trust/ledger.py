@@ -7,7 +7,7 @@ numbers, one behind the other. A block of flats has thousands.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from struct import Struct
+from struct import pack, unpack_from
 from typing import Final, NamedTuple
 
 from mbusd.trust.counting import Place, number_of
@@ -15,6 +15,7 @@ from mbusd.trust.register import Register, What
 
 MOST_KINDS = 512
 _OF_EACH: Final = 4  # floats of a counter: two times, two rates
+_SIZE: Final = 8  # bytes of a float
 
 
 class Kind(NamedTuple):
@@ -38,13 +39,11 @@ class Ledger:
     def opened(cls, kind: Kind, numbers: bytes) -> "Ledger":
         """What `shut` gave."""
         counters, places = kind
-        if not counters:
-            return cls({}, dict(zip(places, _floats(len(places)).unpack(numbers), strict=True)))
         count = len(counters)
-        layout = _floats(_OF_EACH * count + len(places))
-        floats = layout.unpack_from(numbers)
-        values = map(number_of, str(numbers[layout.size :], "ascii").split(" "))
-        columns = (floats[start : start + count] for start in range(0, _OF_EACH * count, count))
+        in_all = _OF_EACH * count + len(places)
+        floats = unpack_from(f"<{in_all}d", numbers)
+        values = map(number_of, str(numbers[_SIZE * in_all :], "ascii").split())
+        columns = (floats[one * count : (one + 1) * count] for one in range(_OF_EACH))
         registers = {one.what.key: one for one in map(Register, counters, values, *columns)}
         return cls(registers, dict(zip(places, floats[_OF_EACH * count :], strict=True)))
 
@@ -60,13 +59,8 @@ class Ledger:
             *self.maxima.values(),
         ]
         values = " ".join([str(one.value) for one in all_of_them])
-        numbers = _floats(len(floats)).pack(*floats) + values.encode("ascii")
+        numbers = pack(f"<{len(floats)}d", *floats) + values.encode("ascii")
         return before if kind == before else _shared(kind), numbers
-
-
-@lru_cache(maxsize=MOST_KINDS)
-def _floats(count: int) -> Struct:
-    return Struct(f"<{count}d")
 
 
 @lru_cache(maxsize=MOST_KINDS)
