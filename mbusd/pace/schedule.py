@@ -17,6 +17,8 @@ class Schedule:
     which it is asked more rarely, in the end each `rarest` seconds.
     """
 
+    __slots__ = ("_anchor", "_patience", "_rarest", "_stretch", "asked_at", "due", "failures", "interval")
+
     def __init__(
         self, interval: float | None, start: float, phase: float, patience: int, rarest: float = PATIENT_SECONDS
     ) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import sys
 from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
 from functools import lru_cache
@@ -299,7 +300,7 @@ def _is_checked(meter: MeterSettings, bus: BusSettings) -> bool:
 def _text(schedule: Schedule | Timetable) -> str:
     if isinstance(schedule, Timetable):
         return schedule.line.text
-    return "manual" if schedule.interval is None else f"{schedule.interval:g}s"
+    return "manual" if schedule.interval is None else sys.intern(f"{schedule.interval:g}s")  # one text for a house
 
 
 def _chosen(meter: MeterSettings) -> Recipe:
