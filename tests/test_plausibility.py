@@ -18,6 +18,7 @@ from mbusd.mbus.frames import LongFrame
 from mbusd.mbus.telegram import decode
 from mbusd.model import Identity, Measurement, Reading
 from mbusd.normalise import reading as normalised
+from mbusd.trust.ledger import MOST_COUNTERS
 from mbusd.trust.plausibility import MOST_DOUBTS, Counters, Verdict
 
 HOUR = 3600.0
@@ -173,6 +174,21 @@ def test_a_plain_zero_and_a_small_counter_of_litres_are_no_beginning(before: int
     litres = reading(counter(Decimal(after) / 1000, "m³", 3, "volume"))
     assert not counters.judge(litres, HOUR).is_accepted
     assert counters.judge(litres, HOUR + 1).is_accepted
+
+
+def test_a_meter_that_always_has_new_names_for_its_counters_is_not_remembered_without_end() -> None:
+    counters, now = known(100)
+    for number in range(2 * MOST_COUNTERS):
+        now += HOUR
+        new = replace(counter(7), key=f"energy_tariff_{number}")
+        assert counters.judge(kwh(101 + number, new), now).finding == "plausible"
+    noted = counters.noted(now, 0.0)
+    assert isinstance(noted, dict)
+    assert isinstance(noted["registers"], dict)
+    assert len(noted["registers"]) == MOST_COUNTERS
+    last = f"energy_tariff_{2 * MOST_COUNTERS - 1}"
+    assert {"energy", last} < set(noted["registers"])
+    assert counters.judge(kwh(50), now + HOUR).finding == "doubted"
 
 
 def test_another_unit_is_no_leap() -> None:

@@ -4,7 +4,7 @@ Shut it takes a fifth of the room: what the counters are is kept once for all me
 numbers, one behind the other. A block of flats has thousands.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from struct import pack, unpack_from
@@ -14,6 +14,7 @@ from mbusd.trust.counting import Place, number_of
 from mbusd.trust.register import Register, What
 
 MOST_KINDS = 512
+MOST_COUNTERS = 256  # of one meter, unless one read-out has more: some call what they send by another name each time
 _OF_EACH: Final = 4  # floats of a counter: two times, two rates
 _SIZE: Final = 8  # bytes of a float
 
@@ -46,6 +47,14 @@ class Ledger:
         columns = (floats[one * count : (one + 1) * count] for one in range(_OF_EACH))
         registers = {one.what.key: one for one in map(Register, counters, values, *columns)}
         return cls(registers, dict(zip(places, floats[_OF_EACH * count :], strict=True)))
+
+    def give_way(self, said: Container[str]) -> None:
+        """Where there are too many, those go that were not said now, what was not said for longest first."""
+        over = len(self.registers) - MOST_COUNTERS
+        if over > 0:
+            silent = [one for key, one in self.registers.items() if key not in said]
+            for one in sorted(silent, key=lambda one: one.at)[:over]:
+                del self.registers[one.what.key]
 
     def shut(self, before: Kind) -> tuple[Kind, bytes]:
         """`before`: of what kind it was."""

@@ -190,6 +190,7 @@ class Counters:
         else:
             for key, item in items.items():
                 _accept(ledger, item, doubts.get(key), now)
+            ledger.give_way(items)
             self._doubted, self._doubts, last = None, 0, said
         self._last_maxima = None if last == ledger.maxima else last
         self._kind, self._numbers = ledger.shut(self._kind)
