@@ -75,6 +75,7 @@ class Exchange:
     heard_until: float
     is_good: bool
     is_late: bool
+    is_answer: bool = False  # there is a whole frame in it, whatever else there is
 
 
 class JudgedBus(SimulatedBus):
@@ -105,7 +106,10 @@ class JudgedBus(SimulatedBus):
         begins = end + 11 * self._bit + answer.delay
         until = begins + 11 * len(answer.data) * self._bit
         is_late = begins - end > self._window
-        return Exchange(request, start, end, answer.data, until, _is_good(answer.data), is_late)
+        events = _events(answer.data)
+        is_good = bool(events) and not isinstance(events[-1], Noise)  # noise before a frame does not spoil it
+        is_answer = any(not isinstance(event, Noise) for event in events)
+        return Exchange(request, start, end, answer.data, until, is_good, is_late, is_answer)
 
     def _judge(self, before: Exchange, request: bytes, start: float) -> None:
         idle = start - before.heard_until
@@ -116,18 +120,16 @@ class JudgedBus(SimulatedBus):
             self._blame("idle < 33 bits", when=idle < 33 * self._bit - CLOCK_ERROR)
         else:
             self._blame("window cut short", when=start - before.end < self._window - CLOCK_ERROR)
-        self._repeated = self._repeated + 1 if request == before.request and not before.is_good else 1
+        self._repeated = self._repeated + 1 if request == before.request and not before.is_answer else 1
         self._blame("too many repetitions", when=self._repeated > TRIES)
 
     def _blame(self, what: str, *, when: bool) -> None:
         self.violations[what] += when
 
 
-def _is_good(answer: bytes) -> bool:
-    """Whether it ends with a whole frame; noise before one does not spoil it."""
+def _events(answer: bytes) -> list[Frame | Noise]:
     reader = FrameReader()
-    events = [*reader.feed(answer), *reader.flush()]
-    return bool(events) and not isinstance(events[-1], Noise)
+    return [*reader.feed(answer), *reader.flush()]
 
 
 class CountingMeter:
