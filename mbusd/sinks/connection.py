@@ -25,6 +25,8 @@ LOOKS = 12  # at the clock in a keepalive; aiomqtt takes one each second, and wo
 SUBSCRIPTION_REFUSED = 0x80
 _UNLIMITED = sys.maxsize  # of publications that wait for the broker: that is counted elsewhere
 _MUTE = logging.Logger("aiomqtt", logging.CRITICAL)  # noqa: LOG001 - what it has to say of a broken line, we say
+_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux: what nobody takes for so long is thrown away
+_AT_ONCE = 4096  # bytes
 _LONGEST_TOPIC = 65_535  # bytes, MQTT 3.1.1 cl. 1.5.3
 _LONGEST_PAYLOAD = 256 * 1024 * 1024 - 1 - _LONGEST_TOPIC - 4  # cl. 2.2.3
 _NO_TOPIC = frozenset("+#\0")  # cl. 4.7.1
@@ -43,14 +45,37 @@ class LoginRefused(Lost):
     """The broker does not know us."""
 
 
+class _Socket:
+    """A socket that takes all that is there: paho asks for one byte, another one, and the rest of each packet."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._rest = b""
+
+    def recv(self, size: int) -> bytes:
+        """As a socket does it."""
+        if not self._rest:
+            self._rest = self._sock.recv(_AT_ONCE)
+        data, self._rest = self._rest[:size], self._rest[size:]
+        return data
+
+    def pending(self) -> int:
+        """How many bytes no `select` tells of; as a TLS socket does it, and aiomqtt asks."""
+        return len(self._rest)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+
 class _Client(aiomqtt.Client):
     """Aiomqtt's, without a task, an event and a search for each message: a reading is some twenty of them."""
 
     def __init__(self, hostname: str, port: int, *, keepalive: int, **options: Any) -> None:
         super().__init__(hostname, port, keepalive=keepalive, **options)
-        self._pause = max(1.0, keepalive / LOOKS)
+        self._patience = keepalive
         self._landings: dict[int, Callable[[], None]] = {}  # by packet identifier
         self._client.on_publish = self._published
+        self._client.on_socket_open = self._opened
         self._client.disable_logger()  # nobody hears what paho would say of each message
 
     def send(self, message: Message, payload: bytes, landed: Callable[[], None]) -> None:
@@ -70,9 +95,17 @@ class _Client(aiomqtt.Client):
         else:
             landed()
 
+    def _opened(self, client: Any, userdata: Any, sock: Any) -> None:
+        """In the thread that connects."""
+        if _USER_TIMEOUT is not None:  # else the kernel would deliver it a quarter of an hour later
+            sock.setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, 1000 * self._patience)
+        if not isinstance(sock, ssl.SSLSocket):
+            client._sock = _Socket(sock)  # noqa: SLF001 - there is no other way in
+        self._on_socket_open(client, userdata, sock)
+
     async def _misc_loop(self) -> None:
         while not self._client.loop_misc():  # noqa: ASYNC110 - what it looks at is the time
-            await asyncio.sleep(self._pause)
+            await asyncio.sleep(max(1.0, self._patience / LOOKS))
 
 
 class Connection:
@@ -180,14 +213,7 @@ def _client(
         tls_context=_tls(settings),
         logger=_MUTE,
         timeout=answer_seconds,
-        socket_options=_socket_options(settings.keepalive),
     )
-
-
-def _socket_options(keepalive: int) -> list[tuple[int, int, int]]:
-    """What nobody has taken for so long is thrown away: else the kernel would deliver it a quarter of an hour later."""
-    user_timeout = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux
-    return [] if user_timeout is None else [(socket.IPPROTO_TCP, user_timeout, 1000 * keepalive)]
 
 
 def _tls(settings: MqttSettings) -> ssl.SSLContext | None:

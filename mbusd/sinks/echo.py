@@ -4,7 +4,10 @@ MQTT 3.1.1 has no answer for a message that may not be published (cl. 3.3.5): th
 But what we are subscribed to we hear ourselves; where that does not come, somebody's rules are in the way.
 """
 
+import re
 from collections.abc import Iterable
+
+_NOTHING = "(?!)"  # matches no text
 
 
 def matches(topic: str, pattern: str) -> bool:
@@ -16,12 +19,10 @@ def matches(topic: str, pattern: str) -> bool:
     return len(levels) == len(wanted) and all(want in ("+", level) for level, want in zip(levels, wanted, strict=True))
 
 
-def _ends(pattern: str) -> tuple[str, str]:
-    """What stands before the first wildcard and behind the last one; nothing is certain of a topic where # is."""
-    wild = [at for at, letter in enumerate(pattern) if letter in "+#"]
-    if not wild:
-        return pattern, pattern
-    return ("", "") if pattern[wild[-1]] == "#" else (pattern[: wild[0]], pattern[wild[-1] + 1 :])
+def _any_of(patterns: Iterable[str]) -> re.Pattern[str]:
+    """Finds all topics that one of these subscriptions gets, and perhaps others: twenty topics a reading are none."""
+    likely = [re.escape(one.removesuffix("#").removesuffix("/")).replace(r"\+", "[^/]*") for one in patterns]
+    return re.compile("|".join(likely or [_NOTHING]))
 
 
 class Echo:
@@ -31,28 +32,23 @@ class Echo:
         self._patterns: frozenset[str] = frozenset()
         self._awaited: dict[str, str] = {}  # by subscription, the first topic that we published there
         self._heard: set[str] = set()
-        self._open: dict[str, tuple[str, str]] = {}  # neither heard nor awaited, with what every topic there has
-        self._heads: tuple[str, ...] = ()  # of those
-        self._tails: tuple[str, ...] = ()
+        self._open: frozenset[str] = frozenset()  # neither heard nor awaited
+        self._likely = _any_of(())  # of those
 
     def begin(self, patterns: Iterable[str]) -> None:
         """Another connection, with these subscriptions: all is open again."""
         self._patterns = frozenset(patterns)
         self._awaited.clear()
         self._heard.clear()
-        self._open = {pattern: _ends(pattern) for pattern in self._patterns}
-        self._note_ends()
+        self._leave_open(self._patterns)
 
     def said(self, topic: str) -> list[str]:
         """It was acknowledged; gives the subscriptions that must now bring it, for the first time."""
-        if not (topic.endswith(self._tails) and topic.startswith(self._heads)):
+        if not self._likely.match(topic):
             return []
-        likely = [one for one, (head, tail) in self._open.items() if topic.endswith(tail) and topic.startswith(head)]
-        fresh = [pattern for pattern in likely if matches(topic, pattern)]
-        for pattern in fresh:
-            self._awaited[pattern] = topic
-            del self._open[pattern]
-        self._note_ends()
+        fresh = [pattern for pattern in self._open if matches(topic, pattern)]
+        self._awaited |= dict.fromkeys(fresh, topic)
+        self._leave_open(self._open.difference(fresh))
         return fresh
 
     def heard(self, topic: str) -> None:
@@ -61,13 +57,12 @@ class Echo:
             if matches(topic, pattern):
                 self._heard.add(pattern)
                 self._awaited.pop(pattern, None)
-                self._open.pop(pattern, None)
-                self._note_ends()
+                self._leave_open(self._open - {pattern})
 
     def missed(self, pattern: str) -> str | None:
         """The topic that should have been heard by now; None where all is well."""
         return self._awaited.get(pattern)
 
-    def _note_ends(self) -> None:
-        self._heads = tuple(head for head, _ in self._open.values())
-        self._tails = tuple(tail for _, tail in self._open.values())
+    def _leave_open(self, patterns: frozenset[str]) -> None:
+        self._open = patterns
+        self._likely = _any_of(patterns)
