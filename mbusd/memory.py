@@ -12,7 +12,7 @@ import re
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import NoReturn
 
 from mbusd import exact_json, sound_json
 from mbusd.exact_json import JsonValue
+from mbusd.light import dataclass
 from mbusd.mbus.address import SecondaryAddress, parse_address
 from mbusd.mbus.errors import AddressError
 from mbusd.model import Identity, ScanMode

@@ -1,12 +1,13 @@
 """The nouns that the bus side and the sinks share. Nothing here knows M-Bus bytes or MQTT."""
 
 from collections.abc import Callable, Container, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Literal, Protocol, Self
 
 from mbusd.exact_json import JsonValue
+from mbusd.light import dataclass
 
 Value = int | Decimal | str | date | datetime | None
 """A measured number (exact), a text, a date, a moment; None = the meter says that it has no valid value."""

@@ -20,6 +20,7 @@ HOUSE = """
 0 clock
 0 configuration/files
 0 exact_json
+0 light
 0 line/deafness
 0 line/parity
 0 line/rfc2217
@@ -283,6 +284,8 @@ HOUSE = """
 26 __main__: cli
 """
 
+STANDARD = ("mbusd.light",)  # stands in for a module of the standard library: any room may have it, no row names it
+
 FOREIGN = {  # who may know which foreign library
     "serial": ("line/transport",),
     "serial_asyncio": ("line/transport",),
@@ -331,7 +334,7 @@ FLOOR_OF = {
     **dict.fromkeys(("buses", "orders", "changes", "writes", "watchdog", "valve", "flood"), "bus_side"),
     **dict.fromkeys(("document", "explain"), "paper"),
     **dict.fromkeys(("model", "exact_json", "config", "configuration", "profiles", "printable"), "shared"),
-    **dict.fromkeys(("clock", "memory", "spool", "spool_file"), "shared"),
+    **dict.fromkeys(("clock", "light", "memory", "spool", "spool_file"), "shared"),
 }
 ONE_BY_ONE = ("mbus", "sinks")  # folders of which the picture shows every room
 BEGIN, END = "<!-- architecture -->", "<!-- /architecture -->"
@@ -362,7 +365,7 @@ def imported(source: str) -> Iterator[tuple[str, str]]:
 
 def room_of(module: str, name: str, rooms: dict[str, tuple[int, set[str]]]) -> str | None:
     """The room that an import means; None where it is not of the house."""
-    if module.partition(".")[0] != "mbusd":
+    if module.partition(".")[0] != "mbusd" or module in STANDARD:
         return None
     path = "/".join(module.split(".")[1:])
     deeper = f"{path}/{name}".lstrip("/")
@@ -382,7 +385,7 @@ def complaints(room: str, source: str, rooms: dict[str, tuple[int, set[str]]]) -
                 found.append(f"{room} imports {other}, which is not below it")
             elif other not in allowed:
                 found.append(f"{room} imports {other}, which its row does not name")
-        else:
+        elif module not in STANDARD:
             top = module.partition(".")[0]
             if top in FOREIGN and room not in FOREIGN[top]:
                 found.append(f"{room} imports {top}, which only {', '.join(FOREIGN[top])} may know")
@@ -439,6 +442,13 @@ def test_the_walls_that_must_stay() -> None:
     assert outside == {"mbus/frames", "mbus/address", "mbus/errors"}, "it must not share the code that it tests"
     callers = {room for room in rooms if any(to.startswith("commands/") for to in rooms[room][1])}
     assert {room for room in callers if not room.startswith("commands/")} == {"cli"}
+
+
+def test_the_daemon_carries_no_dataclass_of_the_standard_library() -> None:
+    heavy = {
+        room for room, path in files().items() if ("dataclasses", "dataclass") in imported(path.read_text("utf-8"))
+    }
+    assert {room for room in heavy if room.partition("/")[0] not in ("simulation", "commands")} == {"light"}
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("__init__.py")), ids=lambda path: path.parent.name)

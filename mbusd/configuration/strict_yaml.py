@@ -6,7 +6,6 @@ The only file that knows YAML. Unknown keys are errors that name the nearest rig
 import re
 import typing
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -15,6 +14,7 @@ from pydantic_core import ErrorDetails
 from yaml.constructor import ConstructorError
 
 from mbusd.configuration.files import FileError
+from mbusd.light import dataclass
 
 Location = tuple[int | str, ...]
 Problem = tuple[Location, str]

@@ -8,8 +8,8 @@ and asks again; everybody else waits until all that may still come has come.
 import asyncio
 import time
 from collections import deque
-from dataclasses import dataclass
 
+from mbusd.light import dataclass
 from mbusd.line.hearing import BusProtocol
 from mbusd.line.journal import Journal
 from mbusd.line.transport import Port

@@ -7,9 +7,10 @@ which `transport.py` opens, and the bus's protocol, which sees a transport like 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
+
+from mbusd.light import dataclass
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,9 @@ the soonest answer bounds what the way adds; an answer that comes after its wind
 what the bus saw of one answer, `Timing.after` what that teaches.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from mbusd.light import dataclass
 from mbusd.mbus.frames import LONGEST
 
 QUICK_SECONDS = 0.006  # what the way may add more, or less, from answer to answer: a scheduler, a USB frame

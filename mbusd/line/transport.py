@@ -14,13 +14,13 @@ import stat
 import struct
 import termios
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from functools import partial
 from urllib.parse import urlsplit
 
 import serial
 import serial_asyncio
 
+from mbusd.light import dataclass
 from mbusd.line import rfc2217
 from mbusd.line.parity import MarkedPort, mark_errors
 from mbusd.line.rfc2217 import RemoteSerial, Rfc2217Error

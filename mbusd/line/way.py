@@ -1,7 +1,6 @@
 """The way to the meters of one open port: its times at each rate, and what the answers on it teach about them."""
 
-from dataclasses import dataclass
-
+from mbusd.light import dataclass
 from mbusd.line.hearing import CheckedReader
 from mbusd.line.timing import Arrival, Timing
 from mbusd.line.transport import Port

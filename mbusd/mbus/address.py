@@ -5,9 +5,9 @@ A secondary address is written as libmbus writes it: 8 digits of identification,
 the fabrication number, for meters that nothing else tells apart.
 """
 
-from dataclasses import dataclass
 from typing import Self
 
+from mbusd.light import dataclass
 from mbusd.mbus.errors import AddressError
 
 SELECTED = 0xFD  # the meter that was selected by its secondary address

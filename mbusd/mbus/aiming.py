@@ -5,8 +5,9 @@ selected: then a twin at its primary address does not hear it, even if the answe
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from mbusd.light import dataclass
 from mbusd.mbus.address import SELECTED, TEST, Address, PrimaryAddress, SecondaryAddress
 from mbusd.mbus.errors import DecodeError, MBusError
 from mbusd.mbus.frames import FCB, SND_UD, Ack, Frame, LongFrame, Nack, ShortFrame

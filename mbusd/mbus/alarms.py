@@ -5,9 +5,10 @@ an alarm tells that it is an old one. So each request is made in a way that is n
 made again; and the next read-out begins with SND_NKE. A one-time alarm is acknowledged by the toggled request after it.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import assert_never
 
+from mbusd.light import dataclass
 from mbusd.mbus.address import SELECTED, Address, PrimaryAddress, SecondaryAddress
 from mbusd.mbus.errors import DecodeError, Stale
 from mbusd.mbus.frames import FCB, REQ_UD1, Frame, LongFrame, ShortFrame

@@ -1,8 +1,8 @@
 """The asking side of a search: one probe after the other, each result noted, whoever answers uncalled kept apart."""
 
 from collections.abc import Generator
-from dataclasses import dataclass
 
+from mbusd.light import dataclass
 from mbusd.mbus.address import SecondaryAddress
 from mbusd.mbus.findings import Findings
 from mbusd.mbus.link import ATTEMPTS

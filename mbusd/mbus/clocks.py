@@ -4,10 +4,10 @@ Meters know no zone: whoever gives the time gives it as the meter is to show it.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Literal
 
+from mbusd.light import dataclass
 from mbusd.mbus.address import Address
 from mbusd.mbus.aiming import WriteRefused, command, reach
 from mbusd.mbus.link import ATTEMPTS, Conversation

@@ -4,10 +4,10 @@ One table, `TABLE`, from the most certain row to the least; the first whose evid
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from mbusd.light import dataclass
 from mbusd.mbus import evidence
 from mbusd.mbus.evidence import Case
 from mbusd.mbus.frames import encode

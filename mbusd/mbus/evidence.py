@@ -4,9 +4,9 @@ It is physical where it can be: a collision only clears bits, since a space of a
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from mbusd.light import dataclass
 from mbusd.mbus.frames import LONG, Ack, Frame, LongFrame, Nack, Noise, encode
 from mbusd.mbus.observation import Look, Request, events_in, foreign_requests, is_due, is_request
 

@@ -4,10 +4,10 @@ The nouns of listening; pairing.py makes exchanges of frames.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import reduce
 from typing import Final, Literal
 
+from mbusd.light import dataclass
 from mbusd.mbus.address import BROADCAST, SELECTED, SecondaryAddress
 from mbusd.mbus.errors import DecodeError
 from mbusd.mbus.frames import (

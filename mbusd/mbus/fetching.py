@@ -4,10 +4,11 @@ The FCB toggles only after an answer that was accepted.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import assert_never
 
+from mbusd.light import dataclass
 from mbusd.mbus.address import SELECTED, Address, PrimaryAddress, SecondaryAddress
 from mbusd.mbus.errors import DecodeError, NoAnswer, Refused, WrongMeter
 from mbusd.mbus.frames import FCB, REQ_UD2, SND_NKE, SND_UD, LongFrame, ShortFrame

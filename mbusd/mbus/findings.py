@@ -6,9 +6,9 @@ Masks are the 16 digits of a secondary address with wildcards, as texts.
 import re
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass
 from functools import lru_cache
 
+from mbusd.light import dataclass
 from mbusd.mbus.address import SecondaryAddress
 from mbusd.mbus.probe import Meter, Selection
 from mbusd.mbus.split import DIGITS, Population

@@ -3,8 +3,9 @@
 Steps are sent with the FCB that is due; a raw frame has its own, and what it leaves of the link is worked out.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from mbusd.light import dataclass
 from mbusd.mbus.address import BROADCAST, SELECTED, TEST, Address, PrimaryAddress, SecondaryAddress
 from mbusd.mbus.errors import DecodeError, NoAnswer, Refused
 from mbusd.mbus.fetching import SELECT, Place, address_in, fetch, open_link, understand

@@ -5,9 +5,9 @@ frame that somebody typed, raises.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from zlib import adler32
 
+from mbusd.light import dataclass
 from mbusd.mbus.errors import DecodeError
 
 ACK = 0xE5

@@ -6,12 +6,12 @@ in which a VIF and a length make a value is one of `_conversion` here.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache
 from typing import Final, Literal
 
+from mbusd.light import dataclass
 from mbusd.mbus import values
 from mbusd.mbus.address import SecondaryAddress, manufacturer_letters
 from mbusd.mbus.errors import DecodeError

@@ -6,9 +6,9 @@ free: where one of these meets nobody, or one meter alone, it answers for all th
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import exp
 
+from mbusd.light import dataclass
 from mbusd.mbus.split import DIGITS, VALUES, Population
 
 _READ = 2.1  # what reading a known meter, or a crowd, costs beside silence

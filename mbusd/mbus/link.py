@@ -5,9 +5,10 @@ drives it (the bus, a test with a list of replies) owns the clock; here is none.
 """
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Generic, TypeVar
 
+from mbusd.light import dataclass
 from mbusd.mbus.address import SELECTED, TEST
 from mbusd.mbus.errors import NoAnswer
 from mbusd.mbus.frames import RSP_UD, Ack, Frame, LongFrame, Nack, Noise, ShortFrame, encode

@@ -4,8 +4,9 @@ Between two clean read-outs the FCB just goes on toggling; whoever keeps the `Li
 went wrong, and SND_NKE opens the link again.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from mbusd.light import dataclass
 from mbusd.mbus.address import Address, SecondaryAddress
 from mbusd.mbus.errors import MBusError, Stale
 from mbusd.mbus.fetching import (

@@ -1,9 +1,9 @@
 """A record as it was sent and as a profile names it; and that no two of one telegram get the same name."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from mbusd.light import dataclass
 from mbusd.mbus.profile import Naming
 from mbusd.mbus.records import Record
 

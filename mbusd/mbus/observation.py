@@ -1,8 +1,8 @@
 """What one transmission of a request brought, byte for byte, and how that looks: input of a diagnosis."""
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 
+from mbusd.light import dataclass
 from mbusd.mbus.address import BROADCAST, SELECTED, SecondaryAddress
 from mbusd.mbus.frames import (
     ACK,

@@ -5,8 +5,9 @@ a telegram, for two of them, one upon the other, may pass the checksum: whoever 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from mbusd.light import dataclass
 from mbusd.mbus.address import BROADCAST, HIGHEST_PRIMARY, SELECTED, TEST, PrimaryAddress, SecondaryAddress
 from mbusd.mbus.errors import DecodeError
 from mbusd.mbus.frames import ACK, LONG, Ack, LongFrame, Noise, ShortFrame, encode

@@ -5,11 +5,12 @@ byte is that of EN 13757-3 cl. 5.11, the block behind DIF 0F that of cl. 6.5.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from decimal import Decimal
 from functools import lru_cache
 from typing import Final, Literal
 
+from mbusd.light import dataclass
 from mbusd.mbus.records import Function, Kind, Record
 from mbusd.mbus.status import status_words
 

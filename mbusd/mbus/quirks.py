@@ -5,9 +5,10 @@ maker. What a single user has seen, and what takes a choice, belongs into that u
 every row.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Literal
 
+from mbusd.light import dataclass
 from mbusd.mbus.frames import LongFrame, ShortFrame
 
 Nke = Literal["auto", "always", "never"]

@@ -1,9 +1,9 @@
 """Another rate for a meter, and back where it is not heard there (EN 13757-3 cl. 8, CI B8 to BF)."""
 
 from collections.abc import Generator
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from mbusd.light import dataclass
 from mbusd.mbus.address import Address
 from mbusd.mbus.aiming import WriteRefused, command, command_blindly, reach
 from mbusd.mbus.link import ATTEMPTS, Conversation

@@ -4,9 +4,9 @@ A record that cannot be valued keeps its place with `value` None and a `problem`
 know end the decoding.
 """
 
-from dataclasses import dataclass
 from decimal import Decimal
 
+from mbusd.light import dataclass
 from mbusd.mbus import values
 from mbusd.mbus.errors import DecodeError
 from mbusd.mbus.heads import DATA_FIELDS, SHORT, Coding, Function, Head, Kind, Value, head_at

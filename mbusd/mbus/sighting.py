@@ -5,9 +5,9 @@ and what changes its identity, are several.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
+from mbusd.light import dataclass
 from mbusd.mbus.address import SELECTED, TEST, SecondaryAddress
 from mbusd.mbus.errors import DecodeError, NoAnswer
 from mbusd.mbus.frames import Ack, Frame, LongFrame, Noise, ShortFrame, encode

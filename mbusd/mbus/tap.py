@@ -5,9 +5,9 @@ or two hear one each: requests on the master's voltage, answers on the meters' c
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from heapq import heappop, heappush
 
+from mbusd.light import dataclass
 from mbusd.mbus.exchanges import Direction, Exchange, Heard, MeterSeen, each_once
 from mbusd.mbus.frames import Frame, FrameReader, Noise, encode
 from mbusd.mbus.pairing import Pairing

@@ -1,8 +1,9 @@
 """The application content of one long frame: CI field, header, records (EN 13757-3 cl. 4 to 6)."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Final
 
+from mbusd.light import dataclass
 from mbusd.mbus.address import manufacturer_letters
 from mbusd.mbus.errors import DecodeError
 from mbusd.mbus.fixed import FIXED_SIZE, is_fixed, medium_of_fixed, records_of_fixed

@@ -5,8 +5,8 @@ so the same answers lead it to the same place.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from mbusd.light import dataclass
 from mbusd.mbus.asking import Answered, Step
 from mbusd.mbus.search import Search
 

@@ -5,9 +5,9 @@ the bus has shown first, then what is usual, then the rest.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final
 
+from mbusd.light import dataclass
 from mbusd.mbus.address import manufacturer_code
 from mbusd.mbus.media import MEDIA
 

@@ -5,10 +5,11 @@ value, and is told as a problem.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from typing import Final
 
+from mbusd.light import dataclass
 from mbusd.mbus import values
 from mbusd.mbus.errors import DecodeError
 from mbusd.mbus.named import UNNAMED, Named, without_collisions

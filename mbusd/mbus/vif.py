@@ -4,10 +4,12 @@ A row stands for a run of codes. The exponent is that of the first code and rise
 where the row lists a unit for each of its codes. Value = raw number * 10**exponent in `unit`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal
 from functools import lru_cache
 from typing import Final, Literal
+
+from mbusd.light import dataclass
 
 VifKind = Literal["number", "date", "datetime", "duration", "text", "bits", "id", "version", "enum", "raw", "none"]
 VifeEffect = Literal[

@@ -1,7 +1,6 @@
 """What a write reports: what it did, what of it the meter confirmed, and what must be true before it may say so."""
 
-from dataclasses import dataclass
-
+from mbusd.light import dataclass
 from mbusd.mbus.address import SecondaryAddress
 from mbusd.mbus.aiming import Aim, WriteRefused
 from mbusd.mbus.sighting import Sight, said

@@ -3,10 +3,10 @@
 import operator
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
+from mbusd.light import dataclass
 from mbusd.model import Value
 
 _COMPARISONS: Final[Mapping[str, Callable[[Decimal, Decimal], bool]]] = {

@@ -5,12 +5,13 @@ and once; only lines with a star for the minute or the hour go on through it.
 """
 
 import math
-from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
 from itertools import pairwise, takewhile
 
 from cronsim import CronSim, CronSimError
+
+from mbusd.light import dataclass
 
 _FIELDS = "minute, hour, day of the month, month, day of the week"
 _BEFORE_SOME_DAY = datetime(2024, 12, 31, 23, 59, 59, tzinfo=UTC)

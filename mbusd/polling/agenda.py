@@ -7,10 +7,11 @@ port's rate may wait a little for others at the rate that it has, since each cha
 import asyncio
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from operator import attrgetter
 from typing import Literal, NamedTuple
 
+from mbusd.light import dataclass
 from mbusd.model import Outcome
 from mbusd.polling.meter import Meter
 

@@ -7,10 +7,10 @@ When nobody has answered for a while it must be true of all who were asked.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import Final, Protocol
 
+from mbusd.light import dataclass
 from mbusd.line.transport import Port
 from mbusd.mbus.diagnosis import Observations, Verdict, diagnose
 from mbusd.mbus.observation import Observation

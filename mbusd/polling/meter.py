@@ -3,7 +3,7 @@
 import logging
 import math
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime, tzinfo
 from functools import lru_cache
 from typing import Literal
@@ -11,6 +11,7 @@ from typing import Literal
 from mbusd.configuration.durations import interval_of
 from mbusd.configuration.pace_settings import too_often
 from mbusd.configuration.settings import BusSettings, MeterSettings, zone_of
+from mbusd.light import dataclass
 from mbusd.mbus.address import PrimaryAddress, SecondaryAddress, manufacturer_letters
 from mbusd.mbus.master import LinkState, address_of
 from mbusd.mbus.quirks import Manner, Quirk, Recipe, Wake, for_meter, recipe_for

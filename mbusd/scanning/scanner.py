@@ -5,9 +5,9 @@ when the scan is cut short.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
 from typing import Protocol, TypeVar, assert_never
 
+from mbusd.light import dataclass
 from mbusd.mbus.address import HIGHEST_PRIMARY, SecondaryAddress
 from mbusd.mbus.asking import Answered
 from mbusd.mbus.clamour import NOISE, Clamour

@@ -6,8 +6,9 @@ reads by it gets a jumble, or another meter's values.
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from mbusd.light import dataclass
 from mbusd.mbus.address import SecondaryAddress
 from mbusd.mbus.observation import Observation
 from mbusd.mbus.telegram import Telegram

@@ -6,12 +6,12 @@ message as new after each restart. So only numbers are sent, and none is retaine
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
 from mbusd.clock import is_set
 from mbusd.exact_json import JsonValue, dumps
+from mbusd.light import dataclass
 from mbusd.model import Measurement, Reading, Value
 from mbusd.sinks.topics import Message
 from mbusd.sinks.undated import UNDATED

@@ -5,10 +5,10 @@ The look of an entity hangs on what the measurement is, never on its value.
 
 import re
 import unicodedata
-from dataclasses import dataclass
 from datetime import datetime
 
 from mbusd.exact_json import JsonValue, dumps
+from mbusd.light import dataclass
 from mbusd.model import Measurement, Reading
 from mbusd.sinks import homeassistant_map as table
 

@@ -6,9 +6,9 @@ never on a value.
 
 import re
 import zlib
-from dataclasses import dataclass
 
 from mbusd.exact_json import JsonValue, dumps
+from mbusd.light import dataclass
 from mbusd.model import Identity, Reading
 from mbusd.sinks.entities import DOCUMENT, Component, Components, component_key, components_of, sentence, slug, template
 from mbusd.sinks.inert import inert

@@ -4,8 +4,9 @@ A class with a unit or a state class that Home Assistant does not know with it c
 hold what Home Assistant 2025.4 and every later one accepts; what is newer stands apart.
 """
 
-from dataclasses import dataclass
 from typing import Final, Literal
+
+from mbusd.light import dataclass
 
 StateClass = Literal["measurement", "total", "total_increasing"]
 Precision = int | Literal["auto"] | None

@@ -1,9 +1,10 @@
 """What was last said of a meter: little more than the readings out of which it can be said again. Pure."""
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import lru_cache
 
+from mbusd.light import dataclass
 from mbusd.model import Measurement, Reading
 from mbusd.sinks.topics import OFFLINE, ONLINE, Message, Topics
 

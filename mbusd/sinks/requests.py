@@ -3,13 +3,13 @@
 import difflib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from math import isfinite
 from typing import Literal, cast, get_args
 
 from mbusd import exact_json
 from mbusd.exact_json import JsonValue
+from mbusd.light import dataclass
 from mbusd.model import (
     ChangeMeter,
     ChangeName,

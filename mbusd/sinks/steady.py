@@ -5,8 +5,8 @@ it is, and on what others do. `changed` is called whenever anything but values m
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from mbusd.light import dataclass
 from mbusd.model import Identity, Reading
 
 MOST_FORMS = 8  # that one meter's readings take turns in

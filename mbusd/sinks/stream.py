@@ -11,10 +11,10 @@ import itertools
 import logging
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import NoReturn
 
 from mbusd.clock import LOOK_SECONDS
+from mbusd.light import dataclass
 from mbusd.sinks.topics import Message
 from mbusd.sinks.undated import DatedSpool, is_dated
 from mbusd.spool import Entry, Kept, Spool

@@ -4,9 +4,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 
+from mbusd.light import dataclass
 from mbusd.sinks.connection import Connection, Lost, Unsendable
 from mbusd.sinks.echo import Echo
 from mbusd.sinks.outbox import Outbox

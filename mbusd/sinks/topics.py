@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from typing import Protocol
 
 from mbusd import exact_json
 from mbusd.exact_json import JsonValue, quoted
+from mbusd.light import dataclass
 from mbusd.model import (
     Alarm,
     BusStatistics,

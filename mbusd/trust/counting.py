@@ -1,11 +1,12 @@
 """What counts: which measurements are counters, what they usually do in an hour, and where they begin again. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal
 from functools import lru_cache
 from typing import Final
 
+from mbusd.light import dataclass
 from mbusd.model import Measurement
 from mbusd.values.units import Number
 

@@ -6,11 +6,11 @@ Times are seconds of a clock that never jumps.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, Literal
 
 from mbusd.exact_json import JsonValue
+from mbusd.light import dataclass
 from mbusd.mbus.errors import MBusError
 from mbusd.model import Draft, Measurement, Reading
 from mbusd.trust.counting import Counted, Place, counted, distance, is_counter, is_maximum, number_of, place_of, shown

@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import isfinite
 from typing import Final, NamedTuple
 
 from mbusd.exact_json import JsonValue
+from mbusd.light import dataclass
 from mbusd.trust.counting import PACES, Counted, Place, distance, number_of, rolled
 from mbusd.values.units import Number, convert
 

@@ -6,12 +6,12 @@ Pure.
 """
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from operator import itemgetter
 
 from mbusd import exact_json
 from mbusd.exact_json import quoted
+from mbusd.light import dataclass
 from mbusd.mbus.frames import encode
 from mbusd.mbus.telegram import Telegram
 from mbusd.model import Measurement, Value

@@ -5,11 +5,12 @@ measurement of them, and serves all telegrams with such a record from then on. A
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import tzinfo
 from functools import lru_cache
 
 from mbusd import exact_json
+from mbusd.light import dataclass
 from mbusd.mbus.heads import Head
 from mbusd.mbus.named import Named, origin_of, what_of
 from mbusd.mbus.profile import Profile

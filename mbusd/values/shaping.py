@@ -6,11 +6,12 @@ and meet the key as the meter's records make it.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from decimal import Decimal, localcontext
 from fnmatch import fnmatchcase
 from typing import TypeVar
 
+from mbusd.light import dataclass
 from mbusd.model import Measurement, Reading
 from mbusd.values.units import convert
 

@@ -3,11 +3,11 @@
 import struct
 from binascii import hexlify
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from operator import truediv
 from typing import Final, Protocol
 
+from mbusd.light import dataclass
 from mbusd.mbus.errors import DecodeError
 from mbusd.mbus.values import bcd
 from mbusd.model import Measurement

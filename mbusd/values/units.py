@@ -3,9 +3,10 @@
 One quantity keeps one unit whatever exponent a telegram has: energy in Wh is always shown in kWh, energy in J in GJ.
 """
 
-from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fractions import Fraction
+
+from mbusd.light import dataclass
 
 Number = int | Decimal
 

@@ -5,12 +5,12 @@ record by record, and remembered for as long as the same bytes come again. Pure.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache, partial
 from typing import Final
 
+from mbusd.light import dataclass
 from mbusd.mbus import values
 from mbusd.mbus.errors import DecodeError
 from mbusd.values.slots import MOST_DIGITS, MOST_PLACES, Scaled, Text, Unusual

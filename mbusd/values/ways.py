@@ -5,10 +5,11 @@ looked at as it always was. Pure.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 
+from mbusd.light import dataclass
 from mbusd.mbus import values
 from mbusd.mbus.heads import Head
 from mbusd.mbus.named import Named
