@@ -144,7 +144,7 @@ BitName = Annotated[int, Field(ge=0, le=63)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class _NamingShape(_Section):
