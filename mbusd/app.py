@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from mbusd import __version__, clock, config, exact_json, systemd, watchdog
 from mbusd.buses import Buses
@@ -23,7 +24,9 @@ from mbusd.sinks.mqtt import Broker
 from mbusd.sinks.publisher import Publisher
 from mbusd.sinks.requests import Asked
 from mbusd.sinks.topics import Message
-from mbusd.spool import FILE, Spool
+
+if TYPE_CHECKING:
+    from mbusd.spool import Spool
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +36,7 @@ METERS_SHARE = 0.01  # of the processor's time, for the same: a block of flats h
 METERS_RATE = 50_000  # characters a second, for the same
 LEARNING_SECONDS = 2.0  # for the broker to tell what was retained before we came
 LASTING = ("mqtt", "homeassistant", "emoncms", "state_dir")  # settings that only a restart changes
+SPOOL_FILE = "spool.sqlite"
 BIRTH_SECONDS = 2.0  # Home Assistant has said that it is there; let it take a breath
 
 
@@ -54,7 +58,7 @@ class Daemon:
         memory: Memory | None = None,
         read_again: Reread = _nothing_to_read,
         *,
-        spool: Spool | None = None,
+        spool: "Spool | None" = None,
     ) -> None:
         self._settings = settings
         self._read_again = read_again
@@ -270,13 +274,15 @@ async def _live(settings: Settings, read_again: Reread) -> None:
     await daemon.run()
 
 
-def _spool(settings: Settings) -> Spool | None:
+def _spool(settings: Settings) -> "Spool | None":
     """Where waits what must not be lost; None where nothing must, and no earlier life has left anything."""
     folder = settings.state_dir or systemd.state_directory()
-    path = None if folder is None else folder / FILE
+    path = None if folder is None else folder / SPOOL_FILE
     is_wanted = settings.mqtt.history or (settings.emoncms.enabled and settings.emoncms.format == "json")
     if not is_wanted and (path is None or not path.exists()):
         return None
+    from mbusd.spool import Spool  # noqa: PLC0415 - most daemons have none
+
     return Spool(path, settings.mqtt.history_size, settings.mqtt.history_age)
 
 

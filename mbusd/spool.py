@@ -19,7 +19,6 @@ from mbusd.spool_file import Row, SpoolFile, is_damage, put_aside, trouble
 
 log = logging.getLogger(__name__)
 
-FILE = "spool.sqlite"
 MEMORY_BYTES = 8_000_000  # at the most, where no disk takes it
 _ROW_BYTES = 300  # what a message costs in memory besides its text
 

@@ -141,6 +141,7 @@ HOUSE = """
 5 mbus/evidence: mbus/frames mbus/observation
 5 mbus/named: mbus/profile mbus/records
 5 mbus/telegram: mbus/address mbus/errors mbus/fixed mbus/frames mbus/layout mbus/records mbus/status
+5 mbus/verdict: mbus/observation
 
 6 configuration/pace_settings: configuration/key_settings configuration/scalars pace/condition pace/cron
 6 document: exact_json values/measures mbus/errors mbus/frames mbus/media mbus/records mbus/telegram
@@ -154,7 +155,7 @@ HOUSE = """
 6 trust/surprise: trust/counting trust/past mbus/errors mbus/frames mbus/heads mbus/telegram
 6 values/form: exact_json model values/slots mbus/frames mbus/telegram
 6 values/ways: model values/slots values/value_texts mbus/heads mbus/named mbus/values
-6 mbus/diagnosis: mbus/evidence mbus/frames mbus/observation
+6 mbus/diagnosis: mbus/evidence mbus/frames mbus/observation mbus/verdict
 6 mbus/fetching: mbus/address mbus/errors mbus/frames mbus/link mbus/quirks mbus/telegram
 6 mbus/understanding: mbus/errors mbus/named mbus/profile mbus/records mbus/telegram mbus/values mbus/vif
 6 sinks/announcements: configuration/scalars exact_json sinks/entities sinks/homeassistant sinks/packed
@@ -165,7 +166,6 @@ HOUSE = """
     values/shaping
 7 line/haste: line/hearing line/journal line/transport line/way line/wire mbus/frames mbus/link
 7 scanning/reach: scanning/survey mbus/address
-7 trust/turns: model mbus/address mbus/diagnosis mbus/errors
 7 trust/witness: trust/surprise mbus/errors mbus/frames mbus/link mbus/records mbus/telegram
 7 values/meaning: exact_json model values/measures values/slots values/value_texts values/ways mbus/heads mbus/named \
     mbus/profile mbus/records mbus/understanding
@@ -203,7 +203,7 @@ HOUSE = """
 10 normalise: model values/measures values/recognition mbus/alarms mbus/frames mbus/media mbus/profile mbus/records \
     mbus/telegram mbus/understanding
 10 polling/agenda: model polling/meter
-10 polling/health: line/transport model polling/meter mbus/diagnosis mbus/observation
+10 polling/health: line/transport model polling/meter mbus/diagnosis mbus/observation mbus/verdict
 10 polling/overload: pace/timetable polling/meter
 10 mbus/aiming: mbus/address mbus/errors mbus/frames mbus/link mbus/master mbus/sighting mbus/telegram
 10 mbus/clamour: mbus/frames mbus/link mbus/observation mbus/probe
@@ -223,7 +223,7 @@ HOUSE = """
 11 mbus/tap: mbus/exchanges mbus/frames mbus/pairing
 11 mbus/written: mbus/address mbus/aiming mbus/sighting
 11 commands/read: document exact_json line/bus line/ear line/transport normalise mbus/address mbus/diagnosis \
-    mbus/errors mbus/master mbus/sighting commands/output commands/tables
+    mbus/errors mbus/master mbus/sighting mbus/verdict commands/output commands/tables
 
 12 polling/attendance: clock line/bus line/transport model normalise polling/health polling/meter polling/roster \
     profiles trust/misgivings trust/plausibility trust/surprise trust/turns trust/witness values/shaping mbus/address \
@@ -233,7 +233,7 @@ HOUSE = """
 12 mbus/rates: mbus/address mbus/aiming mbus/link mbus/sighting mbus/written
 12 mbus/writing: mbus/address mbus/aiming mbus/link mbus/master mbus/sighting mbus/written
 12 commands/overheard: document exact_json line/transport normalise mbus/diagnosis mbus/exchanges mbus/frames \
-    mbus/link mbus/observation mbus/tap mbus/telegram commands/output commands/tables
+    mbus/link mbus/observation mbus/tap mbus/telegram mbus/verdict commands/output commands/tables
 
 13 polling/rounds: exact_json line/bus model polling/agenda polling/attendance polling/health polling/meter \
     polling/overload polling/roster polling/vigil profiles
@@ -259,7 +259,8 @@ HOUSE = """
 18 polling/interludes: changes configuration/settings line/bus line/transport model polling/meter polling/roster \
     scanning/finder writes mbus/address mbus/errors mbus/link
 18 commands/scan: exact_json line/bus line/hearing line/transport scanning/scanner scanning/survey mbus/address \
-    mbus/diagnosis mbus/frames mbus/observation mbus/probe mbus/search commands/found commands/output commands/tables
+    mbus/diagnosis mbus/frames mbus/observation mbus/probe mbus/search mbus/verdict commands/found commands/output \
+    commands/tables
 
 19 poller: configuration/settings exact_json line/bus line/opening line/shared_bus line/transport memory model \
     polling/health polling/interludes polling/meter polling/roster polling/rounds profiles
@@ -275,13 +276,15 @@ HOUSE = """
 23 commands/demo: app config printable profiles simulation/meters simulation/simulator simulation/virtual_bus \
     commands/output
 
-24 commands/words: __init__ arguments configuration/files line/transport printable writes mbus/diagnosis mbus/errors \
-    commands/configuration commands/decode commands/demo commands/output commands/read commands/scan \
-    commands/simulate commands/sniff commands/write
+24 commands/words: __init__ arguments printable writes commands/configuration commands/decode commands/demo \
+    commands/output commands/read commands/scan commands/simulate commands/sniff commands/write
 
-25 cli: commands/words
+25 commands/start: configuration/files line/transport mbus/diagnosis mbus/errors mbus/verdict commands/configuration \
+    commands/output commands/words
 
-26 __main__: cli
+26 cli: commands/start
+
+27 __main__: cli
 """
 
 STANDARD = ("mbusd.light",)  # stands in for a module of the standard library: any room may have it, no row names it

@@ -360,11 +360,27 @@ def test_nobody_to_read_what_is_printed(words: str) -> None:
     assert done.returncode == (1 if "scan" in words else 0)
 
 
-def test_the_daemon_carries_neither_tables_nor_demo() -> None:
-    unwanted = "{'rich', 'amqtt', 'mbusd.simulation.simulator'}"
-    code = f"import sys, mbusd.commands.words, mbusd.app; print({unwanted} & set(sys.modules))"
+OF_FEW_DAEMONS = {
+    *("rich", "amqtt", "argparse", "difflib", "sqlite3", "encodings.idna"),
+    *("mbusd.simulation.simulator", "mbusd.commands.words", "mbusd.arguments", "mbusd.line.rfc2217"),
+    *("mbusd.mbus.diagnosis", "mbusd.mbus.evidence", "mbusd.scanning.scanner", "mbusd.writes", "mbusd.changes"),
+    *("mbusd.sinks.emoncms", "mbusd.sinks.stream", "mbusd.spool", "mbusd.configuration.profile_shapes"),
+}
+
+
+def test_the_daemon_carries_only_what_it_needs() -> None:
+    code = "import sys, mbusd.commands.start, mbusd.commands.configuration, mbusd.app; print(*sys.modules, sep='\\n')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=True)  # noqa: S603
-    assert done.stdout == b"set()\n"
+    assert OF_FEW_DAEMONS & set(done.stdout.decode().split()) == set()
+
+
+@pytest.mark.parametrize("words", [["run", "-c"], ["run", "--config"]])
+def test_the_daemon_starts_without_the_parser_of_all_commands(words: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    code = f"import sys, mbusd.cli\nprint(mbusd.cli.main({[*words, str(file)]}), 'argparse' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=True)  # noqa: S603
+    assert done.stdout == b"2 False\n"
+    assert done.stderr.decode() == f"{file}: No such file or directory\n"
 
 
 async def test_read() -> None:

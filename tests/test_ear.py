@@ -10,9 +10,10 @@ from mbusd.line.hearing import BusProtocol
 from mbusd.line.parity import HearsBroken
 from mbusd.line.transport import Port, ProtocolFactory, open_port
 from mbusd.mbus.address import PrimaryAddress
-from mbusd.mbus.diagnosis import Observations, diagnose
+from mbusd.mbus.diagnosis import diagnose
 from mbusd.mbus.errors import NoAnswer
 from mbusd.mbus.master import read_out
+from mbusd.mbus.verdict import Observations
 from tests.wires import converter
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from bench.numbered import NumberedMeter
+from mbusd.app import SPOOL_FILE as FILE
 from mbusd.simulation.simulator import SimulatedBus
 from mbusd.simulation.virtual_bus import opened
-from mbusd.spool import FILE
 from tests.mosquitto import Ear, Mosquitto, ear, mosquitto, retained
 from tests.processes import Running, started
 from tests.test_system import without_trouble

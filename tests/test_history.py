@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from mbusd.app import SPOOL_FILE as FILE
 from mbusd.clock import start_of_machine
 from mbusd.sinks.undated import FILES
-from mbusd.spool import FILE
 from tests.mosquitto import PATIENCE, Ear, ear, free_port, mosquitto
 from tests.processes import Running, program, started
 from tests.test_system import RATE, without_trouble

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from mbusd.spool import FILE, MEMORY_BYTES, Entry, Spool
+from mbusd.app import SPOOL_FILE as FILE
+from mbusd.spool import MEMORY_BYTES, Entry, Spool
 
 NOON = 1795176000.0
 DAY = 86400.0

@@ -11,13 +11,14 @@ from mbusd.commands.tables import header_line, plain
 from mbusd.document import document
 from mbusd.exact_json import JsonValue
 from mbusd.line.transport import Port
-from mbusd.mbus.diagnosis import Observations, diagnose
+from mbusd.mbus.diagnosis import diagnose
 from mbusd.mbus.exchanges import Direction, Exchange, Heard, MeterSeen, Outcome, name_of
 from mbusd.mbus.frames import Ack, LongFrame, Nack, Noise, ShortFrame, encode
 from mbusd.mbus.link import describe
 from mbusd.mbus.observation import Observation
 from mbusd.mbus.tap import Tap
 from mbusd.mbus.telegram import Telegram
+from mbusd.mbus.verdict import Observations
 from mbusd.normalise import reading
 
 MOST_VALUES = 8  # of a telegram on one line

@@ -13,10 +13,11 @@ from mbusd.line.bus import Bus
 from mbusd.line.ear import Ear
 from mbusd.line.transport import Port
 from mbusd.mbus.address import Address, SecondaryAddress
-from mbusd.mbus.diagnosis import Observations, diagnose
+from mbusd.mbus.diagnosis import diagnose
 from mbusd.mbus.errors import MBusError, NoAnswer
 from mbusd.mbus.master import ReadOut, read_out
 from mbusd.mbus.sighting import alone, only
+from mbusd.mbus.verdict import Observations
 from mbusd.normalise import reading
 
 

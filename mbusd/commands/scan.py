@@ -16,21 +16,22 @@ from rich.progress import Progress as Bar
 
 from mbusd import exact_json
 from mbusd.commands import found
-from mbusd.commands.output import complain, say
+from mbusd.commands.output import FAILED, WRONG, complain, say
 from mbusd.commands.tables import PlainConsole
 from mbusd.line.bus import Bus
 from mbusd.line.hearing import BusProtocol
 from mbusd.line.transport import Port, ProtocolFactory, TransportError, open_port
 from mbusd.mbus.address import SecondaryAddress
-from mbusd.mbus.diagnosis import Observations, Verdict, diagnose
+from mbusd.mbus.diagnosis import diagnose
 from mbusd.mbus.frames import LONGEST
 from mbusd.mbus.observation import Observation
 from mbusd.mbus.probe import anybody
 from mbusd.mbus.search import ANY
+from mbusd.mbus.verdict import Observations, Verdict
 from mbusd.scanning.scanner import Plan, Progress, Scanner, Survey
 from mbusd.scanning.survey import at_all_rates
 
-DONE, FAILED, WRONG, CUT_SHORT = 0, 1, 2, 130
+DONE, CUT_SHORT = 0, 130
 RATES = (2400, 9600, 300, 4800, 1200, 600, 19200, 38400)  # the usual ones first
 
 _QUIET_SECONDS = 0.2  # without a byte: nobody speaks

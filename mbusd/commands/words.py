@@ -2,78 +2,24 @@
 
 import argparse
 import asyncio
-import io
 import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TypeAlias
 
 from mbusd import __version__, arguments
-from mbusd.commands.output import complain
-from mbusd.configuration.files import FileError
-from mbusd.line.transport import TransportError
-from mbusd.mbus.diagnosis import Observations, Verdict, diagnose
-from mbusd.mbus.errors import MBusError
+from mbusd.commands.output import WRONG, complain
 from mbusd.printable import log_to
 
 Work = Callable[[argparse.Namespace], int]
 _Commands: TypeAlias = "argparse._SubParsersAction[arguments.Parser]"  # noqa: SLF001 - it has no other name
 
-FAILED, WRONG = 1, 2
 
-
-def run(words: Sequence[str] | None = None) -> int:
-    """Run one command; gives the exit code: 0 done, 1 it failed, 2 wrong usage or bad configuration.
-
-    Raises KeyboardInterrupt, and SystemExit for wrong usage.
-    """
-    _never_stumble_over_streams()
-    try:
-        return _work(_parser().parse_args(words))
-    except FileError as error:
-        for problem in error.problems:
-            complain(problem)
-        return WRONG
-    except TransportError as error:
-        complain(f"mbusd: {_told(error)}")
-        return FAILED
-    except MBusError as error:
-        complain(f"mbusd: {error}")
-        return FAILED
-    except OSError as error:  # stdin or stdout: a disk that is full, or nobody at all (`mbusd decode | head`)
-        if not isinstance(error, BrokenPipeError):
-            complain(f"mbusd: {error.strerror or error}")
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or what is left in the buffer fails once more at the exit
-        return FAILED
-
-
-def _told(error: TransportError) -> str:
-    """What to do about a port that somebody else holds, or that is gone; other reasons say it themselves."""
-    verdict = diagnose(Observations(port_trouble=error.why))
-    match verdict:
-        case Verdict("port_in_use"):
-            return f"{error}. {verdict.todo.replace('PORT', error.port)}"
-        case Verdict("port_lost"):
-            return f"{error.port}: {verdict}"
-    return str(error)
-
-
-def _never_stumble_over_streams() -> None:
-    """Bytes that are no text, letters that the terminal cannot show, streams that were closed: they end no command."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 - for as long as the process lives
-    for stream, errors in ((sys.stdin, "replace"), (sys.stdout, "backslashreplace")):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors=errors)
-
-
-def _work(given: argparse.Namespace) -> int:
-    """The command itself; it alone is loaded, which counts on a small computer."""
+def run(words: Sequence[str] | None) -> int:
+    """One command; it alone is loaded, which counts on a small computer. Raises SystemExit for wrong usage."""
+    given = _parser().parse_args(words)
     result: int = given.work(given)
-    sys.stdout.flush()
     return result
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta, tzinfo
 
 from mbusd import exact_json
-from mbusd.commands.output import complain, say
+from mbusd.commands.output import FAILED, WRONG, complain, say
 from mbusd.line.bus import Bus, Opener
 from mbusd.line.transport import Port, TransportError, open_port
 from mbusd.mbus import rates, writing
@@ -21,7 +21,7 @@ from mbusd.mbus.sighting import alone
 from mbusd.mbus.written import Written
 from mbusd.writes import Pause, Run, T, clock_type, document, follow, local_clock
 
-DONE, FAILED, WRONG = 0, 1, 2
+DONE = 0
 LONGEST_COMMAND = 17  # bytes of the frame that sets a clock of type I
 
 

@@ -15,15 +15,14 @@ import struct
 import termios
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import cast
 from urllib.parse import urlsplit
 
 import serial
 import serial_asyncio
 
 from mbusd.light import dataclass
-from mbusd.line import rfc2217
 from mbusd.line.parity import MarkedPort, mark_errors
-from mbusd.line.rfc2217 import RemoteSerial, Rfc2217Error
 
 BAUDRATES = (300, 600, 1200, 2400, 4800, 9600, 19200, 38400)  # of the M-Bus
 PTY_MAJORS = range(136, 144)  # Linux: the slave sides of pseudo terminals
@@ -151,22 +150,27 @@ async def set_baudrate(port: Port, transport: asyncio.Transport, baudrate: int) 
     An RFC 2217 server that does not say which rate it has now is hung up: the next connection begins anew.
     """
     try:
-        if isinstance(transport, RemoteSerial):
-            await _set_remote_baudrate(transport, baudrate)
-        elif isinstance(transport, serial_asyncio.SerialTransport):
+        if isinstance(transport, serial_asyncio.SerialTransport):
             transport.serial.baudrate = baudrate
             mark_errors(transport.serial.fileno())  # pyserial forgets it
+        elif port.scheme == "rfc2217":
+            await _set_remote_baudrate(transport, baudrate)
         else:
             raise RateError(port.name, f"a transparent converter keeps its rate: no {baudrate} Bd here")
-    except (serial.SerialException, Rfc2217Error, OSError, ValueError, termios.error) as error:
+    except (serial.SerialException, OSError, ValueError, termios.error) as error:
         raise RateError(port.name, f"cannot change to {baudrate} Bd: {error}") from error
 
 
-async def _set_remote_baudrate(transport: RemoteSerial, baudrate: int) -> None:
+async def _set_remote_baudrate(transport: asyncio.Transport, baudrate: int) -> None:
+    """Raises ValueError where the server refuses it."""
+    from mbusd.line.rfc2217 import RemoteSerial, Rfc2217Error  # noqa: PLC0415 - few buses hang at such a server
+
     try:
-        await transport.set_baudrate(baudrate)
-    except BaseException:
+        await cast(RemoteSerial, transport).set_baudrate(baudrate)
+    except BaseException as error:
         transport.abort()
+        if isinstance(error, Rfc2217Error):
+            raise ValueError(str(error)) from error  # noqa: TRY004 - it is none of a type
         raise
 
 
@@ -254,10 +258,12 @@ async def _open_tcp(port: Port, protocol: ProtocolFactory) -> asyncio.Transport:
 
 
 async def _open_rfc2217(port: Port, protocol: ProtocolFactory) -> asyncio.Transport:
+    from mbusd.line import rfc2217  # noqa: PLC0415 - as above
+
     try:
         connect = partial(_open_tcp, port)
         return await rfc2217.opened(connect, port.baudrate, protocol, dtr=port.dtr, rts=port.rts)
-    except Rfc2217Error as error:
+    except rfc2217.Rfc2217Error as error:
         raise TransportError(port.name, str(error)) from error
 
 

@@ -3,7 +3,7 @@
 One table, `TABLE`, from the most certain row to the least; the first whose evidence is there speaks.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -11,31 +11,8 @@ from mbusd.light import dataclass
 from mbusd.mbus import evidence
 from mbusd.mbus.evidence import Case
 from mbusd.mbus.frames import encode
-from mbusd.mbus.observation import Observation, understand
-
-
-@dataclass(frozen=True, slots=True)
-class Observations:
-    """All that is known about a bus, in the order of time; a bus that is not open has `port_trouble`."""
-
-    asked: Sequence[Observation] = ()
-    idle: bytes = b""  # came before anything was asked
-    expected: int | None = None  # meters that must be among those who were asked; None in a scan: nobody knows
-    port_trouble: str = ""  # why the port could not be opened or was lost
-    is_all: bool = False  # the bus has no meters but the expected ones
-    sets_rate: bool = True  # the port's rate is that of the wire; a transparent converter has its own
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What it is, and what to do about it, a sentence each; `code` is for programs."""
-
-    code: str
-    what: str
-    todo: str
-
-    def __str__(self) -> str:
-        return f"{self.what}. {self.todo}."
+from mbusd.mbus.observation import understand
+from mbusd.mbus.verdict import Observations, Verdict
 
 
 @dataclass(frozen=True, slots=True)

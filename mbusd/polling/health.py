@@ -12,8 +12,8 @@ from typing import Final, Protocol
 
 from mbusd.light import dataclass
 from mbusd.line.transport import Port
-from mbusd.mbus.diagnosis import Observations, Verdict, diagnose
 from mbusd.mbus.observation import Observation
+from mbusd.mbus.verdict import Observations, Verdict
 from mbusd.model import BusTroubled, Emit
 from mbusd.polling.meter import Meter
 
@@ -206,7 +206,7 @@ class Health:
 
     def _diagnosed(self, asked: tuple[Observation, ...], idle: bytes = b"", *, is_all: bool = False) -> Verdict | None:
         sets_rate = self._wire.port.sets_rate
-        return diagnose(Observations(asked, idle, expected=len(self._meters), is_all=is_all, sets_rate=sets_rate))
+        return _diagnosis(Observations(asked, idle, expected=len(self._meters), is_all=is_all, sets_rate=sets_rate))
 
     def _tell(self, verdict: Verdict | None) -> None:
         """Say what is wrong, if that is not what was said before."""
@@ -219,5 +219,11 @@ class Health:
 
 def of_port(why: str) -> str:
     """Why a port cannot be opened or was lost, and what to do about it."""
-    verdict = diagnose(Observations(port_trouble=why))
+    verdict = _diagnosis(Observations(port_trouble=why))
     return why if verdict is None else str(verdict)
+
+
+def _diagnosis(observations: Observations) -> Verdict | None:
+    from mbusd.mbus.diagnosis import diagnose  # noqa: PLC0415 - a bus that is well needs none
+
+    return diagnose(observations)

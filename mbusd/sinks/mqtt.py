@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from mbusd.configuration.settings import BrokerAddress, MqttSettings
 from mbusd.sinks.connection import Connection, LoginRefused, Lost, connected, overhear
@@ -19,7 +19,9 @@ from mbusd.sinks.obituaries import Obituaries
 from mbusd.sinks.rota import Rota
 from mbusd.sinks.talk import Patience, Talk
 from mbusd.sinks.topics import ONLINE, Message
-from mbusd.spool import Spool
+
+if TYPE_CHECKING:
+    from mbusd.spool import Spool
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +42,7 @@ class Broker:
         subscriptions: Iterable[str],
         received: Received,
         *,
-        spool: Spool | None = None,
+        spool: "Spool | None" = None,
         patience: Patience | None = None,
     ) -> None:
         self._settings = settings

@@ -8,8 +8,9 @@ import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from mbusd.configuration.settings import Settings
+from mbusd.configuration.settings import EmoncmsSettings, Settings
 from mbusd.exact_json import JsonValue, dumps
 from mbusd.model import (
     AlarmTaken,
@@ -29,7 +30,6 @@ from mbusd.sinks.absences import is_wanted
 from mbusd.sinks.alarms import Alarms
 from mbusd.sinks.announcer import AS_SENT, Announcer, Shapes, shapes_of
 from mbusd.sinks.bus_reports import BusReports
-from mbusd.sinks.emoncms import Emoncms
 from mbusd.sinks.oddities import Oddities
 from mbusd.sinks.packed import Packed
 from mbusd.sinks.remains import Remains
@@ -38,6 +38,9 @@ from mbusd.sinks.roll import Roll, interval_seconds
 from mbusd.sinks.said import Said
 from mbusd.sinks.steady import Steady
 from mbusd.sinks.topics import OFFLINE, ONLINE, Message, Topics
+
+if TYPE_CHECKING:
+    from mbusd.sinks.emoncms import Emoncms
 
 HOME_ASSISTANT, TOPICS = "home assistant", "topics"  # notes for the next life
 
@@ -52,8 +55,7 @@ class Publisher:
         self._settings = settings
         kinds = (mqtt.retain, mqtt.qos, mqtt.values, mqtt.telegrams, mqtt.history)
         self._topics = Topics(mqtt.base_topic, *kinds, source=self)
-        emon = settings.emoncms
-        self._emoncms = Emoncms(emon.base_topic, emon.node, emon.format) if emon.enabled else None
+        self._emoncms = _emoncms(settings.emoncms)
         self._alarms = Alarms(self._topics)
         self._announcer = Announcer(settings, version, self)
         self._version, self._started, self._public = version, started, Packed(dumps(public_settings))
@@ -381,3 +383,11 @@ def _plain_interval(info: MeterInfo) -> str:
     """Seconds, or the word that stands for none."""
     number = interval_seconds(info)
     return info.interval if number is None else f"{number:g}"
+
+
+def _emoncms(settings: EmoncmsSettings) -> "Emoncms | None":
+    if not settings.enabled:
+        return None
+    from mbusd.sinks.emoncms import Emoncms  # noqa: PLC0415 - for those who have one
+
+    return Emoncms(settings.base_topic, settings.node, settings.format)

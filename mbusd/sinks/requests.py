@@ -1,6 +1,5 @@
 """What may be asked for: a request's name and payload in, a command out, or why it is none. Pure."""
 
-import difflib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -64,6 +63,8 @@ def _command(name: str, document: Mapping[str, JsonValue], fields: Sequence[str]
 
 def unknown(what: str, name: str, known: Sequence[str]) -> str:
     """That there is none of this name, what was perhaps meant, and what there is."""
+    import difflib  # noqa: PLC0415 - right requests need no guesses
+
     near = difflib.get_close_matches(name, known, 1, cutoff=0.7)
     meant = f"; '{near[0]}' is meant?" if near else ""
     more = f" and {len(known) - MOST_NAMES} more" if len(known) > MOST_NAMES else ""

@@ -5,15 +5,18 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from mbusd.light import dataclass
 from mbusd.sinks.connection import Connection, Lost, Unsendable
 from mbusd.sinks.echo import Echo
 from mbusd.sinks.outbox import Outbox
-from mbusd.sinks.stream import Stream
 from mbusd.sinks.topics import Message
 from mbusd.sinks.window import SIZE, Window
-from mbusd.spool import Spool
+
+if TYPE_CHECKING:
+    from mbusd.sinks.stream import Stream
+    from mbusd.spool import Spool
 
 log = logging.getLogger(__name__)
 
@@ -47,12 +50,12 @@ class Talk:
     `answered` is called at the first acknowledgement on each connection.
     """
 
-    def __init__(self, patience: Patience, spool: Spool | None, answered: Callable[[], None]) -> None:
+    def __init__(self, patience: Patience, spool: "Spool | None", answered: Callable[[], None]) -> None:
         self._answered = answered
         self._patience = patience
         self.news = asyncio.Event()
         self.outbox = Outbox()
-        self.stream = None if spool is None else Stream(spool, self.news)
+        self.stream = _stream(spool, self.news)
         self.echo = Echo()
         self.alive_at = time.monotonic()
         self._broker = ""
@@ -209,7 +212,7 @@ class Talk:
         return landed
 
     @staticmethod
-    def _stream_landed(stream: Stream, token: int) -> Callable[[], None]:
+    def _stream_landed(stream: "Stream", token: int) -> Callable[[], None]:
         def landed() -> None:
             stream.landed(token)
 
@@ -249,3 +252,11 @@ class Talk:
 
 def _shown(message: Message) -> str:
     return repr(message.topic if len(message.topic) < 200 else message.topic[:200] + "…")  # may be anybody's
+
+
+def _stream(spool: "Spool | None", news: asyncio.Event) -> "Stream | None":
+    if spool is None:
+        return None
+    from mbusd.sinks.stream import Stream  # noqa: PLC0415 - as the spool: only a daemon with a history needs it
+
+    return Stream(spool, news)

@@ -8,8 +8,8 @@ long. A primary address only: a selection says who is meant (EN 13757-3 cl. 11).
 from typing import Final, Literal
 
 from mbusd.mbus.address import SecondaryAddress
-from mbusd.mbus.diagnosis import Verdict
 from mbusd.mbus.errors import MBusError
+from mbusd.mbus.verdict import Verdict
 from mbusd.model import Identity
 
 DAY: Final = 86400.0  # whoever has not been heard for so long is gone

@@ -5,12 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mbusd.mbus.address import SecondaryAddress, parse_address
-from mbusd.mbus.diagnosis import TABLE, Observations, Verdict, diagnose
+from mbusd.mbus.diagnosis import TABLE, diagnose
 from mbusd.mbus.errors import MBusError
 from mbusd.mbus.frames import FrameReader, LongFrame, Noise, ShortFrame, encode
 from mbusd.mbus.link import Conversation, Reply, Silence
 from mbusd.mbus.master import ReadOut, read_out, req_ud2, select, snd_nke
 from mbusd.mbus.observation import Observation
+from mbusd.mbus.verdict import Observations, Verdict
 from mbusd.simulation.meter_file import meter_from
 from mbusd.simulation.simulator import SimulatedBus, SimulatedMeter
 from mbusd.simulation.superposition import superpose
