@@ -361,7 +361,8 @@ def test_nobody_to_read_what_is_printed(words: str) -> None:
 
 
 OF_FEW_DAEMONS = {
-    *("rich", "amqtt", "argparse", "difflib", "sqlite3", "encodings.idna"),
+    *("rich", "amqtt", "argparse", "difflib", "sqlite3", "unicodedata"),
+    *("encodings.idna", "pydantic.type_adapter", "pydantic.dataclasses"),
     *("mbusd.simulation.simulator", "mbusd.commands.words", "mbusd.arguments", "mbusd.line.rfc2217"),
     *("mbusd.mbus.diagnosis", "mbusd.mbus.evidence", "mbusd.scanning.scanner", "mbusd.writes", "mbusd.changes"),
     *("mbusd.sinks.emoncms", "mbusd.sinks.stream", "mbusd.spool", "mbusd.configuration.profile_shapes"),

@@ -20,7 +20,12 @@ _MOST_SHARED = 256  # different choices of options
 class Section(BaseModel):
     """A mapping of the configuration: no unknown keys, never changed. The texts below its options are for schema.py."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        arbitrary_types_allowed=True,
+        defer_build=True,  # a part is built with the whole: nobody needs it alone
+    )
 
     def __deepcopy__(self, memo: dict[int, object] | None = None) -> Self:
         """Itself: pydantic asks for a copy of each default, for each meter."""

@@ -77,7 +77,8 @@ def _topic(value: str) -> str:
     return value
 
 
-def _host(value: str) -> str:
+def check_host(value: str) -> str:
+    """The value, if it can be the name or address of a host. Raises ValueError."""
     if value and not any(sign in value for sign in "/ ") and _is_host(value):
         return value
     raise ValueError(f"'{value}' is no name or address of a host")
@@ -184,7 +185,7 @@ Bytes = Annotated[
 Name = Annotated[str, AfterValidator(name_in_topics)]
 Topic = Annotated[str, AfterValidator(_topic)]
 Zone = Annotated[str, AfterValidator(_zone)]
-Host = Annotated[str, AfterValidator(_host)]
+Host = Annotated[str, AfterValidator(check_host)]
 Baudrate = Annotated[int, AfterValidator(_baudrate)]
 PortName = Annotated[str, AfterValidator(check_port)]
 Listen = Annotated[str, AfterValidator(_listen)]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, TypeAdapter, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from mbusd.configuration.key_settings import KeysSettings, Medium, Section
 from mbusd.configuration.pace_settings import ActiveSettings, not_quicker, too_often
@@ -38,6 +38,7 @@ from mbusd.configuration.scalars import (
     Window,
     Zone,
     allow_boolean,
+    check_host,
     mapping_or_word,
 )
 from mbusd.model import ScanMode
@@ -86,7 +87,7 @@ def _host_and_port(value: str) -> str:
     _without_login(value)
     if match is None or (match[3] is not None and not 1 <= int(match[3]) <= 65535):
         raise ValueError(f"'{value}' is not HOST or HOST:PORT (an IPv6 address in brackets: [::1]:1883)")
-    TypeAdapter(Host).validate_python(match[1] or match[2])
+    check_host(match[1] or match[2])
     return value
 
 

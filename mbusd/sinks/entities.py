@@ -4,7 +4,6 @@ The look of an entity hangs on what the measurement is, never on its value.
 """
 
 import re
-import unicodedata
 from datetime import datetime
 
 from mbusd.exact_json import JsonValue, dumps
@@ -224,5 +223,9 @@ def sentence(text: str) -> str:
 
 def slug(text: str) -> str:
     """What ids are made of: a-z, 0-9 and single underscores."""
-    plain = unicodedata.normalize("NFKD", text.casefold()).encode("ascii", "ignore").decode()
+    plain = text.casefold()
+    if not plain.isascii():
+        import unicodedata  # noqa: PLC0415 - tables of which most houses need nothing
+
+        plain = unicodedata.normalize("NFKD", plain).encode("ascii", "ignore").decode()
     return re.sub("[^a-z0-9]+", "_", plain).strip("_")
