@@ -153,6 +153,7 @@ HOUSE = """
 6 simulation/virtual_bus: simulation/simulator simulation/virtual_terminal simulation/virtual_wire
 6 trust/misgivings: model trust/plausibility
 6 trust/surprise: trust/counting trust/past mbus/errors mbus/frames mbus/heads mbus/telegram
+6 trust/turns: model mbus/address mbus/errors mbus/verdict
 6 values/form: exact_json model values/slots mbus/frames mbus/telegram
 6 values/ways: model values/slots values/value_texts mbus/heads mbus/named mbus/values
 6 mbus/diagnosis: mbus/evidence mbus/frames mbus/observation mbus/verdict

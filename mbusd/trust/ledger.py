@@ -5,11 +5,12 @@ numbers, one behind the other. A block of flats has thousands.
 """
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from struct import pack, unpack_from
 from typing import Final, NamedTuple
 
+from mbusd.light import dataclass
 from mbusd.trust.counting import Place, number_of
 from mbusd.trust.register import Register, What
 
