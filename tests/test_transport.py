@@ -3,6 +3,7 @@
 import asyncio
 import grp
 import os
+import select
 import socket
 import struct
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from mbusd.line.transport import (
     TransportError,
     added_seconds,
     check_port,
+    has_bytes,
     open_port,
     round_trip,
     unacknowledged,
@@ -203,6 +205,34 @@ async def test_a_request_leaves_at_once_and_a_dead_converter_is_missed_within_a_
         )
         assert idle + pause * count <= 60
         assert 0 < wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) <= 60_000
+        await closed(transport, ear)
+
+
+async def test_what_the_loop_has_not_fetched_is_seen_on_a_serial_port() -> None:
+    with terminal() as pty:
+        ear = Ear()
+        transport = await open_port(Port(pty.device), lambda: ear)
+        assert not has_bytes(transport)
+        os.write(pty.end, b"\xe5")
+        assert select.select([transport.get_extra_info("serial")], [], [], PATIENCE)[0]
+        assert has_bytes(transport)
+        assert await asyncio.wait_for(ear.heard, PATIENCE) == b"\xe5"
+        assert not has_bytes(transport)
+        await closed(transport, ear)
+        assert has_bytes(transport)  # who knows
+
+
+async def test_what_the_loop_has_not_fetched_is_seen_on_a_connection() -> None:
+    async with converter() as gateway:
+        ear = Ear()
+        transport = await open_port(gateway.port, lambda: ear)
+        peer = await gateway.peer()
+        assert not has_bytes(transport)
+        peer.says("E5")
+        assert select.select([transport.get_extra_info("socket")], [], [], PATIENCE)[0]
+        assert has_bytes(transport)
+        assert await asyncio.wait_for(ear.heard, PATIENCE) == b"\xe5"
+        assert not has_bytes(transport)
         await closed(transport, ear)
 
 

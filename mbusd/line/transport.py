@@ -9,6 +9,7 @@ import errno
 import fcntl
 import grp
 import os
+import select
 import socket
 import stat
 import struct
@@ -142,6 +143,16 @@ def unacknowledged(transport: asyncio.Transport) -> int:
         return 0
     kept = _QUEUED.unpack(fcntl.ioctl(wire.fileno(), termios.TIOCOUTQ, bytes(_QUEUED.size)))[0]
     return int(kept) + transport.get_write_buffer_size()
+
+
+def has_bytes(transport: asyncio.Transport) -> bool:
+    """Whether the system may have bytes of the port that the loop has not fetched; True where nobody can tell."""
+    source = transport.get_extra_info("socket") or transport.get_extra_info("serial")
+    if source is None or transport.is_closing():
+        return True
+    look = select.poll()
+    look.register(source.fileno(), select.POLLIN)
+    return bool(look.poll(0))
 
 
 async def set_baudrate(port: Port, transport: asyncio.Transport, baudrate: int) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from mbusd.line.hearing import MOST_BYTES, BusProtocol, CheckedReader, Heard
 from mbusd.line.journal import Journal
 from mbusd.line.timing import LONGEST_PAUSE, Timing
-from mbusd.line.transport import Port, TransportError, added_seconds, set_baudrate, unacknowledged
+from mbusd.line.transport import Port, TransportError, added_seconds, has_bytes, set_baudrate, unacknowledged
 from mbusd.line.way import Asked, Way
 from mbusd.mbus.frames import LONGEST, SND_NKE, Ack, Frame, LongFrame, Noise, encode
 from mbusd.mbus.link import Reply, Request, Silence
@@ -174,8 +174,10 @@ class Wire:
         heard_until, began = self._heard_until, protocol.first_byte_at
         stray = self._take().data
         quiet_for = max(pause, timing.idle if after_good and not stray else timing.settle)
-        while time.monotonic() < give_up:
-            if not await protocol.more(max(open_until, rested_at, protocol.last_byte_at + quiet_for)):
+        while (now := time.monotonic()) < give_up:
+            until = max(open_until, rested_at, protocol.last_byte_at + quiet_for)
+            is_over = until <= now and not has_bytes(self._transport)  # each turn of a busy loop costs milliseconds
+            if is_over or not await protocol.more(until):
                 break
             self._check()
             began = began if stray else protocol.first_byte_at
