@@ -30,4 +30,4 @@ class Verdict:
     todo: str
 
     def __str__(self) -> str:
-        return f"{self.what}. {self.todo}."
+        return " ".join(said if said.endswith("?") else f"{said}." for said in (self.what, self.todo))

@@ -274,7 +274,7 @@ def _data(command: Command | None, outcome: Outcome) -> JsonValue:
 
 
 def _sentences(*parts: str) -> str:
-    return " ".join(f"{part.rstrip('.')}." for part in parts if part)
+    return " ".join(part if part.endswith("?") else f"{part.rstrip('.')}." for part in parts if part)
 
 
 def _found(meter: FoundMeter) -> dict[str, JsonValue]:

@@ -561,3 +561,9 @@ def test_a_verdict_reads_as_two_sentences() -> None:
     said = str(verdict_of(Observations([Observation(snd_nke(5))])))
     assert said.startswith("nothing answers at address 5. Check that")
     assert said.endswith(".")
+
+
+def test_a_question_needs_no_full_stop() -> None:
+    said = str(diagnose(Observations(port_trouble="tcp://here:1: connection refused; is this its port?")))
+    assert "is this its port? Look at the converter" in said
+    assert said.endswith(".")
