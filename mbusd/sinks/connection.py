@@ -74,8 +74,8 @@ class _Client(aiomqtt.Client):
         super().__init__(hostname, port, keepalive=keepalive, **options)
         self._patience = keepalive
         self._landings: dict[int, Callable[[], None]] = {}  # by packet identifier
-        self._client.on_publish = self._published
-        self._client.on_socket_open = self._opened
+        self._own_published, self._client.on_publish = self._client.on_publish, self._published
+        self._own_opened, self._client.on_socket_open = self._client.on_socket_open, self._opened
         self._client.disable_logger()  # nobody hears what paho would say of each message
 
     def send(self, message: Message, payload: bytes, landed: Callable[[], None]) -> None:
@@ -90,10 +90,10 @@ class _Client(aiomqtt.Client):
 
     def _published(self, client: Any, userdata: Any, mid: int, *words: Any) -> None:
         landed = self._landings.pop(mid, None)
-        if landed is None:
-            self._on_publish(client, userdata, mid, *words)  # somebody waits in `publish`
-        else:
+        if landed is not None:
             landed()
+        elif self._own_published is not None:  # somebody waits in `publish`
+            self._own_published(client, userdata, mid, *words)
 
     def _opened(self, client: Any, userdata: Any, sock: Any) -> None:
         """In the thread that connects."""
@@ -101,7 +101,8 @@ class _Client(aiomqtt.Client):
             sock.setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, 1000 * self._patience)
         if not isinstance(sock, ssl.SSLSocket):
             client._sock = _Socket(sock)  # noqa: SLF001 - there is no other way in
-        self._on_socket_open(client, userdata, sock)
+        if self._own_opened is not None:
+            self._own_opened(client, userdata, sock)
 
     async def _misc_loop(self) -> None:
         while not self._client.loop_misc():  # noqa: ASYNC110 - what it looks at is the time
