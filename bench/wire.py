@@ -26,6 +26,7 @@ DELAY = 0.0346  # seconds until a meter answers
 HEADER_AND_FRAME = 21  # bytes of a telegram that are no records
 SELECTION, SHORT, ACK = 17, 5, 1  # bytes
 TRIES = 3
+PATIENCE = 180.0  # seconds until all were read once
 CLOCK_ERROR = 1e-4  # seconds
 SPOILT = (Fault.DROP, Fault.GARBLE, Fault.CUT, Fault.LATE, Fault.NOISE_BEFORE, Fault.NOISE_AFTER)
 MOST_ANSWERS = 10_000  # of one meter in one case
@@ -42,6 +43,11 @@ class Case:
     secondary: bool = False
     tcp: bool = False
     faults: float = 0.0
+    mixed: bool = False  # telegrams of many sizes
+
+    def size_of(self, number: int) -> int:
+        """Bytes of a telegram of this meter on the wire."""
+        return 50 + 37 * number % 201 if self.mixed else self.size
 
     @property
     def character(self) -> float:
@@ -57,6 +63,7 @@ class Case:
 CASES = {
     "primary": Case(20),
     "secondary": Case(8, secondary=True, tcp=True),
+    "60 mixed": Case(60, secondary=True, mixed=True),
     "9600 Bd": Case(20, baudrate=9600, tcp=True),
     "5 telegrams": Case(3, telegrams=5),
     "bad wire": Case(8, size=60, faults=0.15),
@@ -156,7 +163,7 @@ class CountingMeter:
 
     def _page(self, index: int) -> bytes:
         more = index < self._case.telegrams - 1
-        room = self._case.size - HEADER_AND_FRAME - more
+        room = self._case.size_of(self.number) - HEADER_AND_FRAME - more
         value = (1000 * self.read_outs + self.number).to_bytes(4, "little")
         energies = b"".join(
             bytes([0x84 | (storage & 1) << 6, storage >> 1, 0x06]) + value
@@ -221,7 +228,7 @@ async def measured(name: str, case: Case, seconds: float) -> str:
         )
         task = asyncio.create_task(Poller.of(settings, judge.take).run())
         with suppress(TimeoutError):
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE):
                 await judge.is_warm.wait()
         first, before = len(bus.exchanges), judge.readings
         await asyncio.sleep(seconds)
@@ -237,7 +244,8 @@ def _row(name: str, case: Case, bus: JudgedBus, judge: Judge, since: tuple[int, 
     exchanges, readings = bus.exchanges[first:], judge.readings - before
     whole = exchanges if case.faults else exchanges[: readings * (case.telegrams + case.secondary)]
     used = whole[-1].heard_until + case.character - whole[0].start
-    share = f"{readings * case.least / used:.3f}"
+    clean = sum((len(one.request) + len(one.answer) + 1) * case.character + DELAY for one in whole)
+    share = f"{(readings * case.least if case.faults else clean) / used:.3f}"
     violations = bus.violations + Counter({"inside an answer": bus.early_requests})
     faults = ", ".join(f"{number} x {what}" for what, number in (+violations).items()) or "0"
     frames = f"{len(whole) / max(readings, 1):.2f}"
