@@ -72,7 +72,7 @@ class _Client(aiomqtt.Client):
 
     def __init__(self, hostname: str, port: int, *, keepalive: int, **options: Any) -> None:
         super().__init__(hostname, port, keepalive=keepalive, **options)
-        self._patience = keepalive
+        self._keepalive_seconds = keepalive
         self._landings: dict[int, Callable[[], None]] = {}  # by packet identifier
         self._own_published, self._client.on_publish = self._client.on_publish, self._published
         self._own_opened, self._client.on_socket_open = self._client.on_socket_open, self._opened
@@ -98,7 +98,7 @@ class _Client(aiomqtt.Client):
     def _opened(self, client: Any, userdata: Any, sock: Any) -> None:
         """In the thread that connects."""
         if _USER_TIMEOUT is not None:  # else the kernel would deliver it a quarter of an hour later
-            sock.setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, 1000 * self._patience)
+            sock.setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, 1000 * self._keepalive_seconds)
         if not isinstance(sock, ssl.SSLSocket):
             client._sock = _Socket(sock)  # noqa: SLF001 - there is no other way in
         if self._own_opened is not None:
@@ -106,7 +106,7 @@ class _Client(aiomqtt.Client):
 
     async def _misc_loop(self) -> None:
         while not self._client.loop_misc():  # noqa: ASYNC110 - what it looks at is the time
-            await asyncio.sleep(max(1.0, self._patience / LOOKS))
+            await asyncio.sleep(max(1.0, self._keepalive_seconds / LOOKS))
 
 
 class Connection:

@@ -176,7 +176,6 @@ class Talk:
                     await self.news.wait()
             except TimeoutError:
                 pass
-            window.check()
             if window.has_landed and not self._is_answered:
                 self._is_answered = True
                 self._answered()

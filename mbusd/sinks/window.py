@@ -10,7 +10,7 @@ SIZE = 20  # as many as paho sends before the first is acknowledged
 
 
 class Window:
-    """Sends in the order of `fly`. `news` is set at each acknowledgement, and when sending has failed.
+    """Sends in the order of `fly`. `news` is set at each acknowledgement.
 
     `send` begins to send a message, and calls what it is given when that is acknowledged, never at once.
     """
@@ -26,7 +26,6 @@ class Window:
         self.last: Message | None = None  # that was sent, as long as anything is on its way
         self._loop = asyncio.get_running_loop()
         self._acknowledged_at = self._loop.time()
-        self._failure: Exception | None = None
         self.has_landed = False  # anything at all
 
     def __len__(self) -> int:
@@ -39,8 +38,7 @@ class Window:
 
     @property
     def is_full(self) -> bool:
-        """Nothing more is to be sent now; after a failure never."""
-        return len(self._flights) >= self._size or self._failure is not None
+        return len(self._flights) >= self._size
 
     @property
     def silence(self) -> float:
@@ -57,7 +55,7 @@ class Window:
         return next(iter(self._flights.values()))
 
     def fly(self, message: Message, landed: Callable[[], None]) -> None:
-        """Send it; `landed` is called when it is acknowledged."""
+        """Send it; `landed` is called when it is acknowledged. Raises what `send` raises."""
         number = next(self._numbers)
 
         def done() -> None:
@@ -70,19 +68,9 @@ class Window:
             landed()
             self._news.set()
 
+        self._send(message, done)
         self._flights[number] = self._loop.time()
         self.last = message
-        try:
-            self._send(message, done)
-        except Exception as error:  # noqa: BLE001 - told by `check`
-            del self._flights[number]
-            self._failure = self._failure or error
-            self._news.set()
-
-    def check(self) -> None:
-        """Raises what sending has met."""
-        if self._failure is not None:
-            raise self._failure
 
     def ground(self) -> None:
         """Wait for none of them any more."""
